@@ -1,0 +1,6 @@
+"""The data sets of the lessons: real where they can be had, else an embedded stand-in; each says where it came from."""
+
+from lessonkit.datasets.cifar10 import cifar10
+from lessonkit.datasets.mnist import mnist
+
+__all__ = ["cifar10", "mnist"]

@@ -1,0 +1,325 @@
+"""One run of one lesson: flags, seed, device, training, figures, metrics, the run card; published whole or not at all."""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from lessonkit import config as command_line
+from lessonkit import doctor, figures, training
+from lessonkit.config import Config, Presets, StudyError
+
+import imageio
+import keras
+import matplotlib
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What a training left: one list per logged value, one entry per epoch; and the sample frames, uint8."""
+
+    epochs: list[int]
+    values: dict[str, list[float]]
+    frames: list[np.ndarray]
+
+    def __getitem__(self, name: str) -> list[float]:
+        return self.values[name]
+
+
+class Run:
+    """One run of one lesson. Everything it writes waits in a hidden folder until `publish` moves it into place."""
+
+    def __init__(self, name: str, config: Config, defaults: Config, command: str):
+        self.name, self.config, self.command = name, config, command
+        self.as_published = not command_line.changed(config, defaults) and config.preset == "default"
+        self.started = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+        self.data: list[dict] = []
+        self.weights: list[dict] = []
+        self.metrics: dict[str, dict] = {}
+        self.rows: list[tuple] = []  # of metrics.csv: part, epoch, metric, value
+        self.online: bool | None = None  # decided once, at the first download
+        self.folder = config.output_dir / name
+        self.checkpoints = self.folder / "checkpoints"
+        self.staging = config.output_dir / f".partial-{name}-{os.getpid()}"
+        (self.staging / name).mkdir(parents=True)
+        self.device = doctor.choose_device(config.device)
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(config.seed)
+        tf.config.experimental.enable_op_determinism()
+        self.say(f"{name} · preset {config.preset} · seed {config.seed} · {self.device}")
+        for field in command_line.TRAINING_FLAGS:
+            if getattr(defaults, field) is None and getattr(config, field) and field != "steps":
+                self.say(f"note: this lesson has no use for {command_line.flag(field)}")
+
+    def say(self, line: str) -> None:
+        """A line for the reader, on standard output."""
+        print(line, flush=True)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the seconds of a part of the run; parts of the same name add up."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+    # Where things come from
+
+    def record_data(self, name: str, source: str, origin: str, counts: dict[str, int]) -> None:
+        """Say which data are used, and keep it for the card and the figures' small print."""
+        self.data.append({"name": name, "source": source, "origin": origin, "counts": counts})
+        self.say(f"data: {name}, {source}, {' + '.join(f'{n:,} {part}' for part, n in counts.items())}, from {origin}")
+
+    def record_weights(self, name: str, origin: str) -> None:
+        """Say which pretrained weights are used, and keep it for the card and the figures' small print."""
+        self.weights.append({"name": name, "origin": origin})
+        self.say(f"weights: {name}, from {origin}")
+
+    @property
+    def source(self) -> str:
+        """'embedded' as soon as one of the data sets is a stand-in, else 'real'."""
+        return "embedded" if any(entry["source"] == "embedded" for entry in self.data) else "real"
+
+    # Training
+
+    def checkpoint(self, name: str, **settings) -> training.Checkpoint:
+        """The checkpoint of one model of this run, tied to the settings that decide what is trained."""
+        settings |= command_line.as_json(self.config)
+        for free in (*command_line.PLACE_FLAGS, "epochs", "steps"):
+            settings.pop(free, None)
+        return training.Checkpoint(self.checkpoints / f"{name}.npz", json.loads(json.dumps(settings)))
+
+    def fit(
+        self,
+        model: keras.Model,
+        train: training.Batches,
+        *,
+        epochs: int | None = None,
+        name: str = "model",
+        validation: tuple | None = None,
+        sample: Callable[[keras.Model], np.ndarray] | None = None,
+        sample_every: int = 1,
+    ) -> History:
+        """`model.fit` with resume, a NaN guard, a checkpoint every epoch, and samples as frames of a GIF.
+
+        Args:
+            model: built and compiled.
+            epochs: those of the config if not given; `--steps` cuts both short.
+            name: of the model among those that this lesson trains.
+            validation: arrays (inputs, targets) that are evaluated after every epoch.
+            sample: model -> uint8 array, taken before training and every `sample_every` epochs.
+        """
+        epochs = epochs or self.config.epochs
+        total = min(epochs * train.steps_per_epoch, self.config.steps or sys.maxsize)
+        variables, counter = training.state(model)
+        checkpoint = self.checkpoint(name, epochs_planned=epochs)
+        history, frames = [], []
+        if self.config.resume and (restored := checkpoint.restore(variables)):
+            history, frames = restored[0]["history"], restored[1]
+            self.say(f"{name}: resumed at step {int(counter.iterations)} of {total}")
+        elif sample is not None:
+            frames.append(sample(model))
+
+        def save():
+            checkpoint.save(variables, {"history": history}, frames)
+
+        watch = training.Watch(save, history, frames, sample, sample_every)
+        with self.part("training"):
+            try:
+                while (done := int(counter.iterations)) < total:
+                    epoch, into_epoch = divmod(done, train.steps_per_epoch)
+                    if into_epoch == 0 and total - done >= train.steps_per_epoch:  # whole epochs, in one go
+                        last, steps = total // train.steps_per_epoch, train.steps_per_epoch
+                    else:  # the rest of an epoch that was interrupted, or the first part of one that --steps cuts
+                        last, steps = epoch + 1, min(total, (epoch + 1) * train.steps_per_epoch) - done
+                    model.fit(
+                        train.dataset(done),
+                        initial_epoch=epoch,
+                        epochs=last,
+                        steps_per_epoch=steps,
+                        validation_data=validation,
+                        validation_batch_size=500,
+                        callbacks=[watch],
+                        verbose=1 if sys.stdout.isatty() else 2,
+                    )
+            except KeyboardInterrupt:
+                save()
+                raise
+        return self.history(name, history, frames)
+
+    def history(self, name: str, entries: list[dict], frames: list[np.ndarray]) -> History:
+        """Keep a training's logs for metrics.csv, and hand them out by name."""
+        names = [key for key in entries[-1] if key != "epoch"] if entries else []
+        for entry in entries:
+            self.rows += [(name, entry["epoch"], key, entry.get(key, float("nan"))) for key in names]
+        values = {key: [entry.get(key, float("nan")) for entry in entries] for key in names}
+        return History([entry["epoch"] for entry in entries], values, frames)
+
+    # Results
+
+    def metric(self, name: str, value: float, unit: str = "", expected=None, embedded=None) -> None:
+        """Keep a measured value.
+
+        Args:
+            expected: (low, high) that the default preset gives on real data.
+            embedded: the same on the embedded stand-ins.
+        """
+        value = float(value)
+        bounds = (embedded if self.source == "embedded" else expected) if self.as_published else None
+        self.metrics[name] = {"value": value, "unit": unit, "expected": list(bounds) if bounds else None}
+        verdict = ""
+        if bounds:
+            inside = bounds[0] <= value <= bounds[1]
+            verdict = f"  ({'' if inside else 'NOT '}as expected: {bounds[0]:g} to {bounds[1]:g})"
+        self.say(f"{name}: {value:.4g} {unit}{verdict}")
+
+    def figure(self, name: str, figure: matplotlib.figure.Figure, headline: bool = False) -> None:
+        """Write a figure as PNG with one line of small print; the headline goes where the README shows it."""
+        with self.part("figures"):
+            figures.save(figure, self._place(f"{name}.png", headline), self.small_print())
+
+    def diagram(self, model: keras.Model, name: str = "model", headline: bool = False) -> None:
+        """Write a model's diagram (a `.dot` file where Graphviz is missing)."""
+        with self.part("figures"):
+            path = figures.diagram(model, self._place(f"{name}.png"))
+            if path.suffix == ".dot":
+                self.say(f"warning: Graphviz' program `dot` is missing: wrote {path.name} instead of a picture")
+            elif headline:
+                shutil.copyfile(path, self._place("", headline=True))
+
+    def gif(self, name: str, frames: Sequence[np.ndarray], seconds: float = 6.0) -> None:
+        """Write uint8 frames (height, width[, 3]) as an endless GIF of so many seconds; the last frame stays longer."""
+        with self.part("figures"):
+            each = max(40, round(1000 * seconds / len(frames)))  # milliseconds; browsers slow down anything under 20
+            imageio.mimsave(
+                self._place(f"{name}.gif"), list(frames), duration=[each] * (len(frames) - 1) + [1500], loop=0
+            )
+
+    def text(self, name: str, content: str) -> None:
+        """Write a text file such as a model summary."""
+        self._place(name).write_text(content, encoding="utf-8")
+
+    def small_print(self) -> str:
+        """What a picture was made from: data, weights, preset, seed."""
+        parts = [f"{entry['name']} ({entry['source']})" for entry in self.data]
+        parts += [entry["name"] for entry in self.weights]
+        return " · ".join([*parts, f"preset {self.config.preset}", f"seed {self.config.seed}"])
+
+    def _place(self, file_name: str, headline: bool = False) -> Path:
+        return self.staging / (f"{self.name}.png" if headline else f"{self.name}/{file_name}")
+
+    # The end of a run
+
+    def publish(self) -> None:
+        """Move what was written into place, file by file and the run card last; remove what only the last run wrote."""
+        self.rows += [("result", "", name, metric["value"]) for name, metric in self.metrics.items()]
+        with self._place("metrics.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("part", "epoch", "metric", "value"), *self.rows])
+        files = sorted(str(path.relative_to(self.staging)) for path in self.staging.rglob("*") if path.is_file())
+        card = self._place("run.json")
+        card.write_text(json.dumps(self.card(files), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for stale in self._files_of_last_run() - set(files) - {file.replace(".dot", ".png") for file in files}:
+            (self.config.output_dir / stale).unlink(missing_ok=True)
+        self.folder.mkdir(exist_ok=True)
+        for file in [*files, f"{self.name}/run.json"]:
+            os.replace(self.staging / file, self.config.output_dir / file)
+        self.say(f"wrote {len(files) + 1} files to {self.folder} in {self.seconds['total']:.0f} s")
+
+    def card(self, files: list[str]) -> dict:
+        """The run card: everything needed to judge this run and to repeat it."""
+        self.seconds["total"] = time.perf_counter() - self.started
+        return {
+            "lesson": self.name,
+            "preset": self.config.preset,
+            "config": command_line.as_json(self.config),
+            "seed": self.config.seed,
+            "data": self.data,
+            "weights": self.weights,
+            "metrics": self.metrics,
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+            "device": self.device,
+            "versions": {
+                "python": platform.python_version(),
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+                "numpy": np.__version__,
+                "system": f"{platform.system()} {platform.machine()}",
+            },
+            "files": files,
+        }
+
+    def _files_of_last_run(self) -> set[str]:
+        try:
+            files = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))["files"]
+        except (OSError, ValueError, KeyError):
+            return set()
+        ours = (f"{self.name}/", f"{self.name}.png")
+        return {file for file in files if file.startswith(ours) and ".." not in file}
+
+    def discard(self) -> None:
+        """Remove what was not published."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        for folder in (self.folder, self.config.output_dir):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only if this run made it and left it empty
+
+
+@contextlib.contextmanager
+def run(file: str, config_class: type[Config], presets: Presets, argv: Sequence[str] | None = None) -> Iterator[Run]:
+    """The frame of a lesson's `main`: reads the flags, hands out the Run, publishes it at the end.
+
+    What the reader can mend ends with one line on standard error and exit status 2 (a training that diverged: 1;
+    Ctrl-C: 130); nothing that was published before is touched then.
+    """
+    name = Path(file).stem
+    about = (sys.modules[config_class.__module__].__doc__ or "").split("\n")[0]
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    this = None
+    try:
+        config = command_line.parse(config_class, presets, arguments, f"python src/{name}.py", about)
+        remove_leftovers(config.output_dir, name)
+        command = shlex.join(["python", f"src/{name}.py", *(word for word in arguments if word != "--resume")])
+        this = Run(name, config, command_line.preset_config(config_class, presets, config.preset), command)
+        yield this
+        this.publish()
+    except StudyError as problem:
+        _end(f"{name}: {problem}", problem.status)
+    except KeyboardInterrupt:
+        saved = this is not None and any(this.checkpoints.glob("*.npz"))
+        _end(f"{name}: interrupted" + (f"; go on with: {this.command} --resume" if saved else ""), 130)
+    except tf.errors.ResourceExhaustedError:
+        _end(f"{name}: out of memory; try a smaller --batch-size", 2)
+    except OSError as problem:
+        where = f"{problem.filename}: " if problem.filename else ""
+        _end(f"{name}: {where}{problem.strerror or problem}; free the place, or choose another --output-dir", 2)
+    finally:
+        if this is not None:
+            this.discard()
+
+
+def remove_leftovers(output_dir: Path, name: str) -> None:
+    """Remove the hidden folders of runs of this lesson that were killed."""
+    for folder in output_dir.glob(f".partial-{name}-*") if output_dir.is_dir() else ():
+        try:
+            os.kill(int(folder.name.rpartition("-")[2]), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            pass  # somebody else's run, still going
+
+
+def _end(line: str, status: int) -> None:
+    print(" ".join(line.split()), file=sys.stderr, flush=True)
+    raise SystemExit(status)

@@ -1,0 +1,145 @@
+"""What surrounds a training loop: batches that can be resumed, checkpoints, a guard against NaN."""
+
+import io
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lessonkit.config import StudyError, TrainingError
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class Batches:
+    """Shuffled batches of examples; which examples batch number t holds depends on (seed, t) alone.
+
+    So a run that is resumed at step t sees the very batches that the unbroken run would have seen. Every epoch is a
+    new permutation; the few examples that do not fill a last batch wait for the next epoch.
+
+    Args:
+        arrays: one array, or a tuple of arrays with the same number of examples (images, labels).
+        batch_size: examples in a batch (fewer where there are fewer examples).
+        seed: of the permutations.
+        transform: (*arrays) or, with `random=True`, (*arrays, seed of shape (2,)) -> what the model is trained on;
+            runs in tf.data, on the CPU. The seed is for TensorFlow's stateless random operations.
+    """
+
+    def __init__(self, arrays, batch_size: int, seed: int, transform: Callable | None = None, random: bool = False):
+        self.arrays = arrays if isinstance(arrays, tuple) else (arrays,)
+        self.examples = len(self.arrays[0])
+        self.batch_size = min(batch_size, self.examples)
+        self.steps_per_epoch = self.examples // self.batch_size
+        self.seed, self.transform, self.random = seed, transform, random
+
+    def dataset(self, first_step: int = 0) -> tf.data.Dataset:
+        """An endless dataset that begins with batch number `first_step`."""
+        with tf.device("CPU:0"):
+            arrays = [tf.constant(array) for array in self.arrays]
+
+        def batch(step):
+            epoch, start = step // self.steps_per_epoch, step % self.steps_per_epoch * self.batch_size
+            positions = tf.range(start, start + self.batch_size, dtype=tf.int64)
+            chosen = tf.random.experimental.index_shuffle(
+                positions, seed=tf.cast(tf.stack([self.seed, epoch]), tf.int32), max_index=np.int64(self.examples - 1)
+            )
+            parts = [tf.ensure_shape(tf.gather(array, chosen), (self.batch_size, *array.shape[1:])) for array in arrays]
+            if self.random:
+                parts.append(tf.cast(tf.stack([self.seed, step]), tf.int32))
+            if self.transform is not None:
+                return self.transform(*parts)
+            return tuple(parts) if len(parts) > 1 else parts[0]
+
+        steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+        return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+class Checkpoint:
+    """One file that holds a training whole: variables, step, history, sample frames.
+
+    It is written beside its place and moved into it, so that a kill at any moment leaves the last whole one.
+    """
+
+    def __init__(self, path: Path, settings: dict):
+        self.path, self.settings = path, settings
+
+    def save(self, variables: list, progress: dict, frames: list[np.ndarray] | None = None) -> None:
+        """Write variables (keras or tf ones), `progress` (what JSON can hold) and frames (uint8 arrays)."""
+        header = json.dumps({"settings": self.settings, "progress": progress})
+        arrays = {f"variable_{index}": np.asarray(variable) for index, variable in enumerate(variables)}
+        if frames:
+            arrays["frames"] = np.stack(frames)
+        content = io.BytesIO()
+        np.savez(content, header=np.array(header), **arrays)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_bytes(content.getbuffer())
+        partial.replace(self.path)
+
+    def restore(self, variables: list) -> tuple[dict, list[np.ndarray]] | None:
+        """Give the variables their saved values; return (progress, frames), or None where there is no checkpoint.
+
+        Raises:
+            StudyError: when the checkpoint is not whole, or was made with other settings.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with np.load(self.path) as saved:
+                header = json.loads(str(saved["header"]))
+                values = [saved[f"variable_{index}"] for index in range(len(saved.files) - 1 - ("frames" in saved))]
+                frames = list(saved["frames"]) if "frames" in saved else []
+        except Exception as problem:
+            raise StudyError(f"{self.path}: not a whole checkpoint ({problem}); remove it and run again") from None
+        wrong = [name for name, value in self.settings.items() if header["settings"].get(name) != value]
+        if wrong or [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+            raise StudyError(
+                f"{self.path}: made with other settings ({', '.join(wrong) or 'another model'}); "
+                "resume with the flags of the broken run, or run without --resume"
+            )
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return header["progress"], frames
+
+
+def state(model: keras.Model) -> tuple[list, keras.Optimizer]:
+    """All that a training changes: weights, random state and optimizers; and the optimizer that counts the steps."""
+    optimizers = [value for value in vars(model).values() if isinstance(value, keras.Optimizer)]
+    for optimizer in optimizers:
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+    return model.variables + [variable for optimizer in optimizers for variable in optimizer.variables], optimizers[0]
+
+
+def check_finite(logs: dict, epoch: int) -> None:
+    """Raise TrainingError when a logged value is NaN or infinite."""
+    for name, value in logs.items():
+        if not math.isfinite(value):
+            raise TrainingError(f"{name} turned {value} in epoch {epoch + 1}; try a smaller --learning-rate")
+
+
+class Watch(keras.callbacks.Callback):
+    """Looks at every batch for NaN; after every epoch keeps the history, takes a sample, and saves a checkpoint."""
+
+    def __init__(self, save: Callable, history: list[dict], frames: list, sample: Callable | None, sample_every: int):
+        super().__init__()
+        self.save, self.history, self.frames = save, history, frames
+        self.sample, self.sample_every, self.epoch = sample, sample_every, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        check_finite(logs, self.epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        check_finite(logs, epoch)
+        if self.history and self.history[-1]["epoch"] == epoch + 1:
+            self.history.pop()  # the first part of an epoch that was interrupted and resumed
+        self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
+        if self.sample is not None and (epoch + 1) % self.sample_every == 0:
+            self.frames.append(self.sample(self.model))
+        self.save()
