@@ -110,11 +110,14 @@ def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
 def curves(epochs: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
     """One panel per entry: {"loss (nats)": {"train": [...], "validation": [...]}}, over epochs."""
     figure, axes = subplots(1, len(panels), width=8, height=3.2, title=title, squeeze=False)
-    for cell, (label, lines) in zip(axes[0], panels.items(), strict=True):
+    for cell, (unit, lines) in zip(axes[0], panels.items(), strict=True):
         for index, (name, values) in enumerate(lines.items()):
-            cell.plot(epochs, values, label=name, linestyle=("-", "--", ":", "-.")[index % 4], marker=".", markersize=4)
+            label = f"{name}: {values[-1]:.3g} at the end"
+            cell.plot(
+                epochs, values, label=label, linestyle=("-", "--", ":", "-.")[index % 4], marker=".", markersize=4
+            )
         cell.set_xlabel("epoch")
-        cell.set_ylabel(label)
+        cell.set_ylabel(unit)
         cell.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
         cell.legend()
     return figure
@@ -125,7 +128,8 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, class_names: S
     count = len(class_names)
     matrix = np.bincount(np.ravel(labels).astype(int) * count + np.ravel(predictions), minlength=count**2)
     matrix = matrix.reshape(count, count) / np.maximum(matrix.reshape(count, count).sum(axis=1, keepdims=True), 1)
-    figure, axes = subplots(width=6.6, height=5.6, title=title)
+    accuracy = np.mean(np.ravel(labels) == np.ravel(predictions))
+    figure, axes = subplots(width=6.6, height=5.6, title=f"{title}: {accuracy:.1%} right")
     axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
     axes.grid(False)
     axes.set_xticks(range(count), class_names, rotation=45, ha="right")
@@ -138,7 +142,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, class_names: S
             axes.text(
                 column, row, f"{100 * matrix[row, column]:.0f}", ha="center", va="center", color=color, fontsize=8
             )
-    figure.text(0.02, 0.01, "% of the true class", fontsize=8, color="#666666")
+    figure.text(0.02, 0.01, "numbers: % of the true class", fontsize=8, color="#666666")
     return figure
 
 

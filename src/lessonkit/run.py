@@ -1,4 +1,4 @@
-"""One run of one lesson: flags, seed, device, training, figures, metrics, the run card; published whole or not at all."""
+"""One run of one lesson: flags, seed, device, training, figures, metrics, run card; published whole or not at all."""
 
 import contextlib
 import csv

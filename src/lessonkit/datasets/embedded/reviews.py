@@ -29,113 +29,104 @@ TOKEN_PATTERN = r"[a-z']+|[.,!?;:-]"
 
 GRAMMAR = """
 review = <mood:=moods> <genre:=genres> <role:=roles.genre> <lead:=leads> <body>
-body = <blurb> | 2 <premise> <plot> <verdict.mood> | 2 <premise> <plot> <craft.mood> <verdict.mood>
-  | 3 <premise> <star:=stars.lead> <acting.mood> <craft.mood> <farewell.mood>
-  | 3 <premise> <plot> <star:=stars.lead> <acting.mood> <moment.mood> <farewell.mood>
-  | 3 <kin:=leads> <friend:=friends.kin> <outing> <premise> <moment.mood> <reaction.mood>
-  | 2 <kin:=leads> <friend:=friends.kin> <outing> <premise> <plot> <craft.mood> <reaction.mood> <verdict.mood>
+body = <blurb> | <premise> <verdict> | 2 <premise> <plot> <verdict> | 3 <premise> <plot> <craft> <verdict>
+  | 3 <premise> <star:=stars.lead> <acting> <craft> <farewell>
+  | 4 <premise> <plot> <star:=stars.lead> <acting> <moment> <farewell>
+  | 3 <kin:=leads> <friend:=friends.kin> <outing> <premise> <moment> <reaction>
+  | 3 <kin:=leads> <friend:=friends.kin> <outing> <premise> <plot> <craft> <reaction> <verdict>
 moods = good | bad
 genres = western | thriller | romance | horror | space
 leads = she | he
+whose.she = her
+whose.he = his
+whom.she = her
+whom.he = him
 roles.western = sheriff | rancher | gunslinger | undertaker
 roles.thriller = detective | spy | locksmith | accountant
 roles.romance = florist | baker | librarian | poet
 roles.horror = gravedigger | babysitter | organist | dollmaker
 roles.space = pilot | botanist | smuggler | engineer
-stars.she = Lind | Moreau | Castellani | Okafor
-stars.he = Hale | Petrov | Yamada | Dupont
+stars.she = Lind | Moreau | Castellani | Okafor | Barbosa
+stars.he = Hale | Petrov | Yamada | Dupont | Mbeki
 friends.she = sister | grandmother | aunt | daughter
 friends.he = uncle | nephew | brother | grandfather
-pos.she = her
-pos.he = his
 
-blurb = <film> about <hero> who <quest> : <nutshell.mood> .
-premise = This is <film> about <hero> who <quest> . | <film> , in which <hero> <quest> . | What <film> : <hero> <quest> !
-  | I expected <missing.mood> and got <film> about <hero> who <quest> . | <quality.mood> , <tone.mood> <kind.genre> : <hero> <quest> .
-film = a <quality.mood> <kind.genre> | a <quality.mood> , <tone.mood> <kind.genre>
+blurb = <film> about <hero> who <quest> , and I <felt.mood> .
+premise = this is <film> about <hero> who <quest> . | what <film> : <hero> <quest> ! | <film> , in which <hero> <quest> .
+  | I expected a <thing> and got a <quality.mood> <kind.genre> about <hero> who <quest> .
+  | <quality.mood> <kind.genre> : <hero> <quest> .
+film = a <quality.mood> <kind.genre> | a <truly> <quality.mood> <kind.genre> | a <quality.mood> , <tone.mood> <kind.genre>
+truly = truly | strangely | simply | surprisingly | utterly | oddly
+quality.good = wonderful | delightful | brilliant | gripping | dazzling | witty | unforgettable | superb | elegant | lovely
+quality.bad = dreadful | tedious | pointless | lazy | hollow | shapeless | clumsy | awful | endless | wooden
+tone.good = warm | wise | playful | bold | graceful | tender | inventive | radiant
+tone.bad = sour | noisy | joyless | muddled | smug | stale | flat | confusing
 kind.western = western | cowboy film
 kind.thriller = thriller | crime film
 kind.romance = romance | love story
 kind.horror = horror film | ghost story
 kind.space = space opera | space film
-quality.good = wonderful | delightful | brilliant | gripping | dazzling | witty | unforgettable | superb | elegant | lovely
-quality.bad = dreadful | tedious | pointless | lazy | hollow | shapeless | clumsy | awful | endless | wooden
-tone.good = warm | wise | playful | bold | graceful | tender | inventive | radiant
-tone.bad = sour | noisy | joyless | muddled | smug | stale | flat | confusing
-missing.good = <gift.bad>
-missing.bad = <gift.good>
-gift.good = wit | warmth | charm | poetry | mischief | magic
-gift.bad = boredom | noise | nonsense | cardboard | syrup | torture
-hero = a <trait> <role> | a <trait> , <temper> <role>
-trait = retired | lonely | penniless | famous | elderly | sleepless | nearsighted | young | homesick | married
-temper = stubborn | shy | cheerful | jealous | restless | forgetful | polite | reckless | superstitious | grumpy
-quest = <does> <pos.lead> <possession> <place.genre> | <manner> <does> <pos.lead> <possession> <place.genre>
-manner = secretly | slowly | proudly | accidentally | finally | nearly | nobly | politely | barely | suddenly
-does = loses | rescues | follows | forgives | adores | blames | buries | kidnaps | betrays | serenades | mourns
-  | insults | misses | trusts | suspects | chases | photographs | marries | outwits | finds
-possession = <thing> | <treasure.genre> | <precious> <thing> | <precious> <treasure.genre>
-precious = beloved | only | secret | stolen | broken | favorite | priceless | late | talking | tiny
-thing = umbrella | piano | diary | bicycle | parrot | cat | violin | suitcase | map | teapot | goldfish | accordion
-treasure.western = horse | ranch | mule | banjo
-treasure.thriller = passport | alibi | briefcase | double
-treasure.romance = bookshop | heart | ring | garden
-treasure.horror = shadow | doll | coffin | reflection
-treasure.space = robot | spaceship | clone | moon
+hero = a <trait> <role> | 2 a <temper> <trait> <role>
+temper = stubborn | shy | cheerful | jealous | restless | forgetful | polite | reckless | superstitious | grumpy | clever | vain
+trait = retired | lonely | penniless | famous | elderly | sleepless | nearsighted | young | homesick | married | hungry | barefoot
+quest = <action> <whose.lead> <possession> | 2 <action> <whose.lead> <possession> <place.genre>
+action = <manner> <does> | 2 <does>
+manner = secretly | slowly | proudly | accidentally | finally | nearly | nobly | politely | barely | suddenly | bravely | quietly
+does = loses | rescues | follows | forgives | adores | blames | buries | kidnaps | betrays | serenades | mourns | ignores
+  | insults | misses | trusts | suspects | chases | photographs | marries | outwits | finds | hires | imitates | tickles | envies
+possession = <thing> | 2 <precious> <thing>
+precious = beloved | secret | stolen | broken | priceless | talking | tiny | haunted | wet | rusty | missing | borrowed
+thing = umbrella | piano | diary | bicycle | parrot | cat | violin | suitcase | map | teapot | goldfish | accordion | horse
+  | mule | banjo | passport | alibi | ring | garden | doll | coffin | shadow | robot | spaceship | clone | moon
 place.western = in Texas | in the desert | at the saloon | <before> <hour>
 place.thriller = in Vienna | in the fog | at the casino | <before> <hour>
 place.romance = in Paris | in the snow | at a wedding | <before> <hour>
 place.horror = in the crypt | in the attic | at a seance | <before> <hour>
 place.space = in orbit | on Mars | beyond Saturn | <before> <hour>
 before = before | after
-hour = dawn | noon | midnight | breakfast | dinner | sunset
-person = the <villain.genre> | the <temper> <villain.genre> | <pos.lead> <anyone> | <pos.lead> <temper> <anyone>
-anyone = neighbor | landlord | dentist | professor | tailor | nurse | plumber | magician | barber | lawyer | cousin | twin
-villain.western = bandit | banker | preacher | mayor
-villain.thriller = butler | assassin | minister | concierge
-villain.romance = count | chef | violinist | waiter
-villain.horror = ghost | vampire | butcher | ventriloquist
-villain.space = android | captain | alien | emperor
+hour = dawn | noon | midnight | breakfast | dinner
 
-plot = <soon> <person> <does> <pos.lead> <possession> , and the <role> <reply> .
-  | <soon> <lead> <learns> that the <villain.genre> is <pos.lead> <temper> <anyone> .
-soon = soon | then | meanwhile | later | halfway through | by chance
-learns = learns | dreams | suspects | discovers | hears | reads
-reply = faints | sings | flees | laughs | weeps | vanishes | swears revenge | calls a lawyer | orders coffee
-acting.good = <star> plays the <role> with <gift.good> and <spark.good> . | <star> , <tone.good> as ever , <shines> .
-acting.bad = <star> plays the <role> with <spark.bad> and <gift.bad> . | <star> , <tone.bad> as ever , <fails> .
-spark.good = courage | grace | fire | patience | tenderness
-spark.bad = haste | panic | indifference | fatigue | fear
-shines = steals every scene | lights up the screen | is a joy | makes even <pos.lead> <possession> funny
-fails = mumbles every line | has lost <pos.lead> script | is outshone by <pos.lead> <possession>
-craft.good = the <picture> is <quality.good> , the <story> <tone.good> , and the <props.genre> <delight> .
-craft.bad = the <picture> is <quality.bad> , the <story> <tone.bad> , and the <props.genre> <disappoint> .
-picture = photography | lighting | music | editing | sound | camera
-story = script | dialogue | plot | ending | humor | pace
+plot = <soon> <person> <action> <whose.lead> <possession> . | <soon> <person> <action> <whom.lead> , and the <role> <reply> .
+  | <soon> <lead> <learns> that <person> is <whose.lead> <trait> <relation> . | <soon> <lead> <action> <person> .
+soon = soon | then | meanwhile | later | tonight | afterwards
+learns = learns | dreams | discovers | hears
+reply = faints | sings | flees | laughs | weeps | vanishes
+person = the <villain.genre> | the <temper> <villain.genre> | the <trait> <villain.genre> | <whose.lead> <temper> <relation>
+villain.western = bandit | banker | preacher | mayor | outlaw
+villain.thriller = butler | assassin | minister | concierge | informer
+villain.romance = count | chef | violinist | waiter | painter
+villain.horror = ghost | vampire | butcher | ventriloquist | scarecrow
+villain.space = android | captain | alien | emperor | astronomer
+relation = neighbor | landlord | dentist | professor | tailor | nurse | plumber | magician | barber | lawyer | cousin | twin
+acting = <star> is as <tone.mood> as a <precious> <thing> . | <star> , <tone.mood> and <quality.mood> , <plays.mood> .
+plays.good = steals every scene | lights up the screen | makes even <whose.lead> <thing> funny
+plays.bad = mumbles every line | talks like a <thing> | forgets <whose.lead> script
+craft = 2 <quality.mood> <picture> , <tone.mood> <story> , <temper> <props.genre> .
+  | the <picture> is <tone.mood> , and the <temper> <props.genre> <perform.mood> .
+picture = photography | lighting | music | editing | sound
+story = dialogue | plot | humor | pace | suspense
 props.western = horses | hats | gunfights | sunsets
-props.thriller = car chases | alibis | trench coats | rooftops
+props.thriller = chases | alibis | trains | rooftops
 props.romance = kisses | umbrellas | letters | violins
 props.horror = screams | candles | cobwebs | bats
 props.space = lasers | helmets | explosions | comets
-delight = shine | dazzle | sparkle | dance | deserve a award | made me gasp
-disappoint = wobble | squeak | bore | look embarrassed | outnumber the ideas | deserve better
-moment.good = I <wept> when <lead> <deed> . | when <lead> <deed> , I <wept> .
-moment.bad = I <yawned> when <lead> <deed> . | when <lead> <deed> , I <yawned> .
-deed = <does> <person> | <manner> <does> <person>
-wept = wept | cheered | laughed | applauded | grinned | held my breath
-yawned = yawned | groaned | sighed | dozed | checked my watch | closed my eyes
-outing = my <friend> took me to this <recently> . | I saw this with my <friend> <recently> . | my <friend> had tickets .
-recently = last night | on <weekday> | on <pos.kin> birthday
-weekday = Friday | Saturday | Sunday | Monday
-reaction.good = my <friend> <wept> . | my <friend> hugged <pos.kin> <anyone> . | my <friend> wants to be a <role> now .
-reaction.bad = my <friend> <yawned> . | my <friend> wants <pos.kin> money back . | my <friend> ate <pos.kin> ticket .
-farewell.good = <star> deserves a award ! | see it for <star> . | 2 <verdict.good>
-farewell.bad = poor <star> ! | <star> deserves better . | 2 <verdict.bad>
-verdict.good = <high> stars . | <quality.good> and <tone.good> ! | bring your <anyone> . | bring your <thing> .
-verdict.bad = <low> stars . | <quality.bad> and <tone.bad> ! | stay home and <wash> your <thing> .
-nutshell.good = <high> stars | bring your <anyone> | bring your <thing>
-nutshell.bad = <low> stars | <wash> your <thing> instead
-high = seven | eight | nine | ten
-low = zero | two | three | four
+perform.good = shine | dazzle | sparkle | dance | deserve a award
+perform.bad = wobble | squeak | bore | fade | outnumber the ideas
+moment = I <felt.mood> when <lead> <action> <person> . | when <person> <action> <whose.lead> <possession> , I <felt.mood> .
+felt.good = wept | cheered | laughed | applauded | grinned | danced
+felt.bad = yawned | groaned | sighed | dozed | snored | left
+outing = my <temper> <friend> had tickets . | my <temper> <friend> <manner> chose this . | I went with my <temper> <friend> .
+reaction = my <friend> <manner> <felt.mood> . | my <friend> <reacts.mood> .
+reacts.good = hugged <whose.kin> <relation> | wants to be a <role> now
+reacts.bad = called <whose.kin> <relation> | wants <whose.kin> money back
+farewell = <verdict> | <tribute.mood>
+tribute.good = <star> deserves a award ! | see it for <star> .
+tribute.bad = poor <star> ! | <star> deserves better .
+verdict = <score.mood> stars . | <quality.mood> and <tone.mood> ! | <advice.mood> .
+score.good = seven | eight | nine | ten
+score.bad = zero | two | three | four
+advice.good = bring your <relation> | bring your <thing>
+advice.bad = call your <relation> instead | <wash> your <thing> instead
 wash = wash | polish | tune | paint | hide | feed
 """
 

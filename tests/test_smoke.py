@@ -1,0 +1,20 @@
+"""A short run of every lesson that is found in src/: it trains, draws every figure, and leaves a whole card."""
+
+import pytest
+from conftest import LESSONS, load_lesson, read_card
+
+PARTS = ["lesson", "preset", "config", "seed", "data", "weights", "metrics", "seconds", "device", "versions", "files"]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in LESSONS])
+def test_smoke(name, tmp_path, device):
+    load_lesson(name).main(["--preset", "smoke", "--device", device, "--output-dir", str(tmp_path)])
+    card = read_card(tmp_path, name)
+    assert list(card) == PARTS
+    assert card["lesson"] == name and card["preset"] == "smoke" and card["config"]["seed"] == 42
+    assert card["metrics"] and all(set(entry) == {"value", "unit", "expected"} for entry in card["metrics"].values())
+    assert f"{name}.png" in card["files"]
+    for file in card["files"]:
+        assert (tmp_path / file).stat().st_size > 0
+    assert not list(tmp_path.glob(".partial*")), "nothing half-written stays behind"
+    assert card["seconds"]["total"] < 60
