@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import lessonkit  # noqa: F401  first: it quiets TensorFlow's log
+
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]

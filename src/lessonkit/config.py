@@ -44,10 +44,10 @@ class Range:
     def __str__(self) -> str:
         if math.isinf(self.high):
             return f"at least {self.low:g}"
-        return f"between {self.low:g} and {self.high:g}"
+        return f"between {self.low:.10g} and {self.high:.10g}"
 
 
-Count = Annotated[int, Range(1, 10**9)]
+Count = Annotated[int, Range(1)]
 Seed = Annotated[int, Range(0, 2**31 - 1)]
 Rate = Annotated[float, Range(1e-12, 1e3)]
 Fraction = Annotated[float, Range(0, 1)]

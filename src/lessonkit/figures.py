@@ -1,6 +1,6 @@
 """Figures in one style: image grids, curves, confusion matrices, model diagrams."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -121,6 +121,17 @@ def curves(epochs: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[flo
         cell.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
         cell.legend()
     return figure
+
+
+def animate(figure: Figure, draw: Callable, states: Iterable) -> list[np.ndarray]:
+    """Frames of a GIF, uint8 (height, width, 3): `draw(state)` changes what the figure shows. Frees the figure."""
+    frames = []
+    for state in states:
+        draw(state)
+        figure.canvas.draw()
+        frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+    plt.close(figure)
+    return frames
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], title: str) -> Figure:

@@ -52,11 +52,12 @@ class Run:
         self.folder = config.output_dir / name
         self.checkpoints = self.folder / "checkpoints"
         self.staging = config.output_dir / f".partial-{name}-{os.getpid()}"
-        (self.staging / name).mkdir(parents=True)
         self.device = doctor.choose_device(config.device)
+        tf.get_logger().setLevel("ERROR")  # it warns of every new model that it has traced
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)
         tf.config.experimental.enable_op_determinism()
+        (self.staging / name).mkdir(parents=True)
         self.say(f"{name} · preset {config.preset} · seed {config.seed} · {self.device}")
         for field in command_line.TRAINING_FLAGS:
             if getattr(defaults, field) is None and getattr(config, field) and field != "steps":
@@ -97,6 +98,7 @@ class Run:
     def checkpoint(self, name: str, **settings) -> training.Checkpoint:
         """The checkpoint of one model of this run, tied to the settings that decide what is trained."""
         settings |= command_line.as_json(self.config)
+        settings["data used"] = [[entry["name"], entry["source"], entry["counts"]] for entry in self.data]
         for free in (*command_line.PLACE_FLAGS, "epochs", "steps"):
             settings.pop(free, None)
         return training.Checkpoint(self.checkpoints / f"{name}.npz", json.loads(json.dumps(settings)))
@@ -135,28 +137,24 @@ class Run:
         def save():
             checkpoint.save(variables, {"history": history}, frames)
 
-        watch = training.Watch(save, history, frames, sample, sample_every)
-        with self.part("training"):
-            try:
-                while (done := int(counter.iterations)) < total:
-                    epoch, into_epoch = divmod(done, train.steps_per_epoch)
-                    if into_epoch == 0 and total - done >= train.steps_per_epoch:  # whole epochs, in one go
-                        last, steps = total // train.steps_per_epoch, train.steps_per_epoch
-                    else:  # the rest of an epoch that was interrupted, or the first part of one that --steps cuts
-                        last, steps = epoch + 1, min(total, (epoch + 1) * train.steps_per_epoch) - done
-                    model.fit(
-                        train.dataset(done),
-                        initial_epoch=epoch,
-                        epochs=last,
-                        steps_per_epoch=steps,
-                        validation_data=validation,
-                        validation_batch_size=500,
-                        callbacks=[watch],
-                        verbose=1 if sys.stdout.isatty() else 2,
-                    )
-            except KeyboardInterrupt:
-                save()
-                raise
+        with self.part("training"), training.Interrupts() as interrupts:
+            watch = training.Watch(save, interrupts, history, frames, sample, sample_every)
+            while (done := int(counter.iterations)) < total:
+                epoch, into_epoch = divmod(done, train.steps_per_epoch)
+                if into_epoch == 0 and total - done >= train.steps_per_epoch:  # whole epochs, in one go
+                    last, steps = total // train.steps_per_epoch, train.steps_per_epoch
+                else:  # the rest of an epoch that was interrupted, or the first part of one that --steps cuts
+                    last, steps = epoch + 1, min(total, (epoch + 1) * train.steps_per_epoch) - done
+                model.fit(
+                    train.dataset(done),
+                    initial_epoch=epoch,
+                    epochs=last,
+                    steps_per_epoch=steps,
+                    validation_data=validation,
+                    validation_batch_size=500,
+                    callbacks=[watch],
+                    verbose=1 if sys.stdout.isatty() else 2,
+                )
         return self.history(name, history, frames)
 
     def history(self, name: str, entries: list[dict], frames: list[np.ndarray]) -> History:

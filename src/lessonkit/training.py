@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,25 +122,67 @@ def check_finite(logs: dict, epoch: int) -> None:
             raise TrainingError(f"{name} turned {value} in epoch {epoch + 1}; try a smaller --learning-rate")
 
 
-class Watch(keras.callbacks.Callback):
-    """Looks at every batch for NaN; after every epoch keeps the history, takes a sample, and saves a checkpoint."""
+class Interrupts:
+    """Holds Ctrl-C back (`with Interrupts() as interrupts`) until the training asks: between steps, when all is whole.
 
-    def __init__(self, save: Callable, history: list[dict], frames: list, sample: Callable | None, sample_every: int):
+    In the middle of an evaluation a checkpoint would hold random states that the unbroken run never has between steps.
+    A second Ctrl-C does not wait.
+    """
+
+    def __enter__(self):
+        self.asked = False
+        self.usual = signal.getsignal(signal.SIGINT)
+        if callable(self.usual):  # not where Ctrl-C is ignored, as in a shell's background
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, problem_type, problem, traceback):
+        if callable(self.usual):
+            signal.signal(signal.SIGINT, self.usual)
+        if self.asked and problem_type is None:
+            raise KeyboardInterrupt
+
+    def _note(self, number, frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+class Watch(keras.callbacks.Callback):
+    """Looks at every batch for NaN and for Ctrl-C; after every epoch keeps history, sample and checkpoint."""
+
+    def __init__(
+        self,
+        save: Callable,
+        interrupts: Interrupts,
+        history: list[dict],
+        frames: list[np.ndarray],
+        sample: Callable | None,
+        sample_every: int,
+    ):
         super().__init__()
-        self.save, self.history, self.frames = save, history, frames
+        self.save, self.interrupts, self.history, self.frames = save, interrupts, history, frames
         self.sample, self.sample_every, self.epoch = sample, sample_every, 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.interrupts.asked:
+            self.save()
+            raise KeyboardInterrupt
 
     def on_train_batch_end(self, batch, logs=None):
         check_finite(logs, self.epoch)
 
     def on_epoch_end(self, epoch, logs=None):
         check_finite(logs, epoch)
-        if self.history and self.history[-1]["epoch"] == epoch + 1:
-            self.history.pop()  # the first part of an epoch that was interrupted and resumed
+        again = bool(self.history) and self.history[-1]["epoch"] == epoch + 1  # --steps had cut it, now there are more
+        if again:
+            self.history.pop()
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
         if self.sample is not None and (epoch + 1) % self.sample_every == 0:
+            if again:
+                self.frames.pop()
             self.frames.append(self.sample(self.model))
         self.save()

@@ -196,8 +196,9 @@ def read_npz(path: Path, shape: tuple[int, ...], classes: int) -> dict[str, np.n
         if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) == 0:
             wanted = f"uint8 (n, {', '.join(map(str, shape))})"
             raise StudyError(f"{path}: x_{part} should be {wanted}, not {images.dtype} {images.shape}")
-        if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer) or labels.max() >= classes:
-            raise StudyError(f"{path}: y_{part} should be {len(images)} whole numbers below {classes}")
+        whole = labels.size == len(images) and np.issubdtype(labels.dtype, np.integer)
+        if not whole or labels.min() < 0 or labels.max() >= classes:
+            raise StudyError(f"{path}: y_{part} should be {len(images)} whole numbers from 0 to {classes - 1}")
     return arrays
 
 

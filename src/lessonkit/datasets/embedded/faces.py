@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 ATTRIBUTES = ("Smiling", "Eyeglasses", "Blond_Hair", "Wearing_Hat", "Mustache", "Bangs", "Mouth_Slightly_Open")
-FREQUENCIES = (0.5, 0.4, 0.35, 0.35, 0.3, 0.4, 0.4)
-SIZE, FINE, BATCH = 64, 3, 100  # picture size, supersampling, faces per batch
-RING, SPAN = np.linspace(0, 2 * np.pi, 27), np.linspace(-1, 1, 13)  # parameters of closed outlines and of bands
+FREQUENCIES = (0.5, 0.4, 0.35, 0.35, 0.35, 0.4, 0.4)
+SIZE, FINE, BATCH = 64, 3, 250  # picture size, supersampling, faces per batch
+RING, SPAN = np.linspace(0, 2 * np.pi, 23), np.linspace(-1, 1, 11)  # parameters of closed outlines and of bands
 ARCH, WHITE = 1 - SPAN**2, np.array([[250, 248, 245]])
 # Identity: every parameter is uniform in its range. Lengths are in face units (origin between the eyes, y down, 1 is
 # half a picture); parameters from 0 to 1 are places in a palette.
@@ -27,8 +27,8 @@ RANGES = {
 }  # fmt: skip
 PALETTES = {
     "skin": "ffe2d0 f8d0b4 eabb98 d09c7a aa7656 845a42 644434", "hair": "241f23 322624 443028 583c2e 704832 925236",
-    "blond": "bc9460 d8b27a ead09e", "iris": "422c22 543826 684e32 546850 4e6e8c", "frame": "1c1c24 7a3038 2c4878 c8964c",
-    "fabric": "c4685c e2ac7a deceac 94b296 5c949a 425880 8e84b2 ce96a6 686874",
+    "blond": "bc9460 d8b27a ead09e", "iris": "422c22 543826 684e32 546850 4e6e8c",
+    "frame": "1c1c24 7a3038 2c4878 c8964c", "fabric": "c4685c e2ac7a deceac 94b296 5c949a 425880 8e84b2 ce96a6 686874",
 }
 
 
@@ -52,11 +52,11 @@ class Faces:
     def __init__(self, identity: np.ndarray, attributes: np.ndarray):
         for (name, (low, high)), column in zip(RANGES.items(), identity.T, strict=True):
             setattr(self, name, low + (high - low) * column[:, None])
-        for name, column in zip(ATTRIBUTES, attributes.T, strict=True):
-            setattr(self, name.lower(), column[:, None])
+        vars(self).update(zip(map(str.lower, ATTRIBUTES), attributes.T[:, :, None], strict=True))
         self.flesh, dark = self.colour("skin"), self.colour("hair")
         self.bright, self.shadow = self.flesh * 1.05 + 4, self.flesh * (0.84, 0.75, 0.73)
-        self.brow, self.strands = dark * 0.9, np.where(self.blond_hair, self.colour("blond", self.hair), dark)
+        self.brow = np.minimum(dark * 0.9, self.flesh * 0.55)  # stays visible on dark skin
+        self.strands = np.where(self.blond_hair, self.colour("blond", self.hair), dark)
         self.polygons = [[] for _ in identity]
 
     def colour(self, palette: str, place: np.ndarray | None = None) -> np.ndarray:
@@ -74,29 +74,27 @@ class Faces:
         points = (SIZE * FINE / 2 * points + 0.5).astype(int).reshape(len(points), -1)
         ink = np.insert(np.broadcast_to(colour, self.flesh.shape), 3, 255 * opacity, axis=1).clip(0, 255).astype(int)
         seen = np.flatnonzero(np.broadcast_to(visible, self.skin.shape))
-        for index, *polygon in zip(seen, points[seen].tolist(), ink[seen].tolist(), strict=True):
-            self.polygons[index].append((opacity < 1, *polygon))
+        for index, corners, paint in zip(seen, points[seen].tolist(), map(tuple, ink[seen].tolist()), strict=True):
+            self.polygons[index].append((opacity < 1, corners, paint))
 
     def shade(self, outline, centre, edge, core, **options) -> None:
         """Add a soft gradient from edge to core colour: copies of an outline that shrink towards a centre."""
-        for share in np.linspace(0, 1, 7):
+        for share in np.linspace(0, 1, 6):
             shrunk = (to + (axis - to) * (1 - 0.75 * share) for axis, to in zip(outline, centre, strict=True))
-            self.fill(shrunk, edge + (core - edge) * share**0.5, **options)
+            self.fill(shrunk, edge + (core - edge) * share**0.7, **options)
 
 
 def body(face: Faces) -> None:
     """Hair behind the head, clothes, neck and ears."""
-    x, y = oval(0, 0, face.volume, face.crown, np.maximum(face.length, 0.2), -0.1 * (face.length > 0.4), 0.7)
+    x, y = oval(0, 0, face.volume, 0.96 * face.crown, np.maximum(face.length, 0.2), -0.1 * (face.length > 0.4), 0.8)
     ripple, cloth = 1 + 0.04 * np.maximum(face.curl, 0) * np.sin(9 * RING), face.colour("fabric", face.cloth)
     face.fill((x * ripple, y * ripple), face.strands * 0.78, depth=0)
     face.shade(oval(0, 1.7, 1.15, 0.7, square=0.8), (0.4 * face.light_x, 1.4), cloth * 0.8, cloth, depth=0)
     face.fill(oval(0, 1.03, 0.31, 0.03, face.neckline - 0.99), cloth * 0.65, depth=0)
     face.fill(oval(0, 0.7, 0.24, 0.2, face.neckline - 0.7, -0.3, 0.6), face.flesh * (0.92, 0.87, 0.86), depth=0)
-    for down in (0.1, 0.16):
-        face.fill(oval(0.1 * face.turn, 0.74, 0.235, down), face.shadow * 0.85, 0.45, depth=0)
-    for ear in (-face.cheek - 0.01 - 0.12 * face.turn, face.cheek + 0.01 - 0.12 * face.turn):
-        face.fill(oval(ear, 0.08, 0.075, 0.13), face.flesh * 0.93, depth=0)
-        face.fill(oval(ear, 0.09, 0.04, 0.085), face.shadow, 0.6, depth=0)
+    face.fill(oval(0.1 * face.turn, 0.74, 0.235, 0.15), face.shadow * 0.85, 0.6, depth=0)
+    for side in (-1, 1):
+        face.fill(oval(side * (face.cheek + 0.01) - 0.12 * face.turn, 0.08, 0.075, 0.13), face.flesh * 0.9, depth=0)
 
 
 def head(face: Faces) -> None:
@@ -104,11 +102,11 @@ def head(face: Faces) -> None:
     centre = 0.22 * face.light_x + 0.3 * face.turn, 0.05 + 0.2 * face.light_y
     face.shade(oval(0, 0, face.cheek, 0.72, face.chin, 0.12, face.jaw), centre, face.shadow, face.bright, depth=0.15)
     for side in (-1, 1):
-        for grow in (0.5, 0.75, 1):
-            face.fill(oval(side * 0.31, 0.29, 0.15 * grow, 0.11 * grow), face.flesh * (1, 0.7, 0.68), 0.13)
+        for size in (0.08, 0.15):
+            face.fill(oval(side * 0.31, 0.29, size, 0.75 * size), face.flesh * (1, 0.7, 0.68), 0.18)
         face.fill(oval(side * face.eye_x, -0.03, 0.17, 0.13), face.shadow, 0.22)
-    bridge = -np.sign(face.light_x) * face.nose_width * (0.45 + 0.3 * SPAN)
-    face.fill(band(bridge, 0.02, face.nose_y), face.shadow, 0.3, depth=0.6)
+    dark_side = -np.sign(face.light_x) * face.nose_width
+    face.fill(band(dark_side * (0.45 + 0.3 * SPAN), 0.02, face.nose_y), face.shadow, 0.3, depth=0.6)
     face.fill(oval(0, face.nose_y, face.nose_width, 0.045), face.shadow * 0.93, 0.75, depth=0.65)
     face.fill(oval(0, face.nose_y - 0.025, face.nose_width * 0.85, 0.04), face.bright, depth=0.68)
 
@@ -132,9 +130,9 @@ def eyes(face: Faces) -> None:
 def mouth(face: Faces) -> None:
     """Lips, teeth and mustache: smiling lifts the corners, opening parts the lips."""
     lips = face.flesh * (0.88, 0.66, 0.66) * (1 - face.lip_red) + face.lip_red * np.array([200, 64, 78])
-    lift, wide, drop = (np.where(face.smiling, *pair) for pair in ((0.09, 0.032), (0.235, 0.165), (0.09, 0.07)))
-    x, line, gap = face.mouth_width * wide * SPAN, face.mouth_y - lift * (SPAN**2 - 0.4), drop * ARCH
-    gap, bow = gap * face.mouth_slightly_open, face.lip * ARCH**0.6 * (1 - 0.35 * np.exp(-50 * SPAN**2))
+    lift, width = np.where(face.smiling, 0.09, 0.035), face.mouth_width * np.where(face.smiling, 0.235, 0.165)
+    x, line = width * SPAN, face.mouth_y - lift * (SPAN**2 - 0.4)
+    gap, bow = 0.4 * width * face.mouth_slightly_open * ARCH, face.lip * ARCH**0.6 * (1 - 0.35 * np.exp(-50 * SPAN**2))
     upper, lower = line - 0.2 * gap, line + gap
     face.fill(band(x, upper - bow, lower + 1.35 * face.lip * ARCH**0.7), lips)
     face.fill(band(0.9 * x, upper - 0.006, lower + 0.006), lips * (0.42, 0.25, 0.28))
@@ -151,23 +149,21 @@ def hair(face: Faces) -> None:
     x, y = 0.53 * sin, np.minimum(1.1 * (0.53 * sin - face.part) ** 2 + 0.25 * SPAN**6 - face.forehead, -0.02)
     wide, high = face.volume * sin * ripple - x, -0.2 - (face.crown - 0.2) * cos * ripple - y
     face.fill(band(x + wide, y + high, y, x), face.strands, depth=0.1)
-    for low, up in ((0.25, 0.85), (0.4, 0.7)):
-        shine = band(0.8 * (x + up * wide), y + up * high, y + low * high, 0.8 * (x + low * wide))
-        face.fill(shine, sheen, 0.22, depth=0.1)
+    shine = band(0.8 * (x + 0.8 * wide), y + 0.8 * high, y + 0.35 * high, 0.8 * (x + 0.35 * wide))
+    face.fill(shine, sheen, 0.35, depth=0.1)
     x, fringe = 0.55 * SPAN, -0.24 + 0.016 * np.cos(9 * SPAN) + 0.15 * SPAN**2 + 0.15 * face.part * SPAN
-    face.fill(band(x, -0.4, fringe + 0.03), face.shadow * 0.8, 0.4, face.bangs, 0.3)
+    face.fill(band(x, fringe - 0.1, fringe + 0.03), face.shadow * 0.8, 0.4, face.bangs, 0.3)
     face.fill(band(x, 0.32 * SPAN**2 - 0.68, fringe), face.strands * 1.04, 1, face.bangs, 0.25)
-    face.fill(band(0.75 * x, 0.1 * SPAN**2 - 0.5, 0.1 * SPAN**2 - 0.42), sheen, 0.3, face.bangs, 0.25)
     for side in (-1, 1):
-        lock = oval(side * (face.volume - 0.09), -0.05, 0.12, 0.5, np.clip(face.length, 0.3, 1) * 0.9, -0.25, 0.85)
-        face.fill(lock, face.strands * 0.95, 1, face.length > 0.4, 0.1)
+        lock = oval(side * (face.volume - 0.09), -0.05, 0.12, 0.5, np.clip(face.length, 0.3, 1) * 0.85, -0.25, 0.85)
+        face.fill(lock, face.strands * 0.95, 1, face.length > 0.5, 0.1)
 
 
 def hat(face: Faces) -> None:
     """Knitted cap or, with a wide brim, a hat."""
     wool, width, brim = face.colour("fabric", face.hat), face.volume + 0.03, np.maximum(face.brim, 0.02)
     options, thick = {"visible": face.wearing_hat, "depth": 0.1}, np.sqrt(np.minimum(1, 4 * ARCH + 0.1))
-    face.fill(band(0.5 * SPAN, -0.45, 0.1 * SPAN**2 - 0.36), face.shadow * 0.7, 0.35, **options)
+    face.fill(band(0.5 * SPAN, -0.45, 0.1 * SPAN**2 - 0.36), face.shadow * 0.2, 0.25, **options)
     dome = oval(0, -0.44, width, face.crown - 0.32, 0.04, square=0.85)
     face.shade(dome, (0.3 * face.light_x, -0.75), wool * 0.84, wool * 1.06, **options)
     x, line = (width + brim) * SPAN, (0.13 - 0.25 * brim) * SPAN**2 - 0.5
@@ -176,17 +172,16 @@ def hat(face: Faces) -> None:
 
 
 def glasses(face: Faces) -> None:
-    """Rims with a reflection, temples and bridge."""
+    """Pale lenses, rims, temples and bridge."""
     frame, size, options = face.colour("frame"), face.frame_size, {"visible": face.eyeglasses, "depth": 0.56}
     for side in (-1, 1):
         middle, thin = side * face.eye_x, 1 - face.frame_width / size
-        glint = band(middle + size * (0.35 * SPAN - 0.3), 0.02 - 0.55 * size, 0.02 - size * (0.25 + 0.2 * SPAN))
-        face.fill(glint, WHITE, 0.3, **options)
-        face.fill(band(middle + side * size + (0.57 - face.eye_x - size) * side * SPAN[6:], -0.05, -0.015), frame, **options)
+        temple = side * (face.eye_x + size + (0.57 - face.eye_x - size) * SPAN[5:])
+        face.fill(band(temple, -0.05, -0.015), frame, **options)
         x, y = oval(middle, 0.02, size, 0.86 * size, square=face.frame_square)
+        face.fill((x, y), WHITE, 0.13, **options)
         face.fill(band(x, y, 0.02 + (y - 0.02) * thin, middle + (x - middle) * thin), frame, **options)
-    bridge = band((face.eye_x - size + 0.02) * SPAN, 0.02 * SPAN**2 - 0.03, 0.02 * SPAN**2 + 0.005)
-    face.fill(bridge, frame, **options)
+    face.fill(band((face.eye_x - size + 0.02) * SPAN, -0.02 - 0.015 * ARCH, 0.02 - 0.015 * ARCH), frame, **options)
 
 
 def backdrop(face: Faces) -> np.ndarray:
@@ -207,13 +202,12 @@ def paint(face: Faces) -> np.ndarray:
     """Images (n, 64, 64, 3) as uint8 of a batch of faces."""
     for part in (body, head, eyes, mouth, hair, hat, glasses):
         part(face)
-    images = light(face)
+    images, canvas = light(face), (SIZE * FINE, SIZE * FINE)
     for index, corners in enumerate(backdrop(face)):
-        image = Image.fromarray(corners).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        image = image.resize((SIZE * FINE, SIZE * FINE), Image.Resampling.NEAREST)
+        image = Image.fromarray(corners).resize((SIZE, SIZE), Image.BILINEAR).resize(canvas, Image.NEAREST)
         pens = ImageDraw.Draw(image), ImageDraw.Draw(image, "RGBA")  # the second one mixes colours
         for mixes, points, ink in face.polygons[index]:
-            pens[mixes].polygon(points, fill=tuple(ink))
+            pens[mixes].polygon(points, fill=ink)
         images[index] *= image.reduce(FINE)
     return np.minimum(images, 255).astype(np.uint8)
 
@@ -227,7 +221,7 @@ def draw(count: int, seed: int, attributes: np.ndarray | None = None) -> tuple[n
     identity = np.random.default_rng((seed, 0)).random((count, len(RANGES)))
     if attributes is None:
         attributes = np.random.default_rng((seed, 1)).random((count, len(ATTRIBUTES))) < FREQUENCIES
-    attributes = np.broadcast_to(np.asarray(attributes, bool), (count, len(ATTRIBUTES)))
+    attributes = np.array(np.broadcast_to(attributes, (count, len(ATTRIBUTES))), dtype=bool)
     images = np.empty((count, SIZE, SIZE, 3), np.uint8)
     for rows in (slice(start, start + BATCH) for start in range(0, count, BATCH)):
         images[rows] = paint(Faces(identity[rows], attributes[rows]))

@@ -1,0 +1,82 @@
+# make all       set up, then run every lesson in order     PRESET=default|full|smoke DATA=auto|real|embedded
+# make 08        run one lesson                             DATA_DIR=folder DEVICE=auto|cpu|gpu
+# make test      the tests                                  make smoke   a few steps of every lesson
+# make data      fetch every real data set now              make doctor  what is installed, and does the GPU compute?
+# make readme    write the numbers into the READMEs         make clean   remove what is not published
+#
+# GNU make 3.81, POSIX sh and BSD tools are enough.
+
+PRESET = default
+DATA = auto
+DATA_DIR =
+DEVICE =
+CUDA =
+
+PYTHON_IN_VENV = .venv/bin/python
+KIT = PYTHONPATH=src $(PYTHON_IN_VENV) -m
+LESSONS = $(sort $(patsubst src/%.py,%,$(wildcard src/[0-9][0-9]_*.py)))
+NUMBERS = $(foreach lesson,$(LESSONS),$(firstword $(subst _, ,$(lesson))))
+STAMPS = $(LESSONS:%=build/stamps/%)
+SHARED_CODE = $(shell find src/lessonkit -name '*.py')
+FLAGS = --preset $(PRESET) --data $(DATA) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(DEVICE),--device $(DEVICE))
+
+.PHONY: all setup smoke test data doctor readme clean FORCE $(NUMBERS)
+.DELETE_ON_ERROR:
+
+all: $(STAMPS)
+
+# One lesson by its number, always anew.
+$(NUMBERS): .venv/installed
+	$(PYTHON_IN_VENV) $(wildcard src/$@_*.py) $(FLAGS)
+
+build/stamps/%: src/%.py $(SHARED_CODE) build/settings | .venv/installed
+	@mkdir -p build/stamps
+	$(PYTHON_IN_VENV) src/$*.py $(FLAGS)
+	@touch $@
+
+# Other settings make every stamp old; the same ones leave this file as it is.
+build/settings: FORCE
+	@mkdir -p build
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+
+setup: .venv/installed
+
+# With CUDA=1 the TensorFlow of requirements.txt is replaced by the one that brings NVIDIA's libraries.
+.venv/installed: requirements.txt
+	@for python in "$$PYTHON" python3.11 python3.12 python3.10 python3 python; do \
+		test -n "$$python" && "$$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && break; \
+		python=; \
+	done; \
+	if test -z "$$python"; then \
+		echo "setup: no Python 3.10, 3.11 or 3.12 here; install one (brew install python@3.11, or apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; \
+	fi; \
+	echo "setup: making .venv with $$($$python --version)"; \
+	"$$python" -m venv .venv || { echo "setup: $$python cannot make an environment; install its venv module (apt-get install python3-venv)" >&2; exit 2; }
+	@if test -n "$(CUDA)"; then \
+		mkdir -p build && sed 's/^tensorflow-cpu==\([0-9.]*\).*/tensorflow[and-cuda]==\1/' requirements.txt > build/requirements-cuda.txt && \
+		.venv/bin/pip install -q --disable-pip-version-check -r build/requirements-cuda.txt; \
+	else \
+		.venv/bin/pip install -q --disable-pip-version-check -r requirements.txt; \
+	fi
+	@sh -c 'command -v dot || brew install graphviz || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq --no-install-recommends graphviz; } || sudo -n apt-get install -y -qq --no-install-recommends graphviz' >/dev/null 2>&1 || \
+		echo "setup: warning: the program dot is missing, so model diagrams become .dot files; install Graphviz (brew install graphviz, or sudo apt-get install graphviz)"
+	@touch $@
+
+smoke: .venv/installed
+	@for lesson in $(LESSONS); do $(PYTHON_IN_VENV) src/$$lesson.py --preset smoke || exit 1; done
+
+test: .venv/installed
+	$(PYTHON_IN_VENV) -m ruff check -q src tests
+	$(PYTHON_IN_VENV) -m pytest $(if $(DEVICE),--device $(DEVICE))
+
+data: .venv/installed
+	@$(KIT) lessonkit.datasets
+
+doctor: .venv/installed
+	@$(KIT) lessonkit.doctor
+
+readme: .venv/installed
+	@$(KIT) lessonkit.readme
+
+clean:
+	rm -rf build .venv output/.partial-* output/*/checkpoints

@@ -1,0 +1,308 @@
+"""08 · Autoencoders: squeeze a digit through 32 numbers and get it back.
+
+An autoencoder is two networks with a narrow place between them. The encoder turns a picture x of 784 numbers into a
+code z of 32; the decoder turns the code into a picture again; both are trained together to lower the mean squared error
+
+    MSE = mean over pixels of (x - decoder(encoder(x)))^2
+
+There are no labels: the picture is its own target. Nothing would be learnt if the code were as wide as the picture;
+the narrow place forces the network to find what digits have in common.
+
+Three yardsticks tell what an error means. The mean image is the best reconstruction that ignores its input. PCA is the
+best that any LINEAR encoder and decoder can do with codes of that size (Bourlard & Kamp 1988), and needs no training.
+And the same error in decibels, PSNR = 10 log10(1 / MSE), is what the image trade uses: 20 dB is an error of a tenth.
+
+Then the same code size with convolutions, which know what an MLP does not: that near pixels belong together. It has
+twice the parameters, and makes a third less error.
+
+What you will see: reconstructions, codes as bars, the error against the code size, and pictures decoded from random
+codes. They are no digits: nobody told the codes how to lie in their space. Lesson 10 (VAE) does that.
+
+Run:    python src/08_MNIST_autoencoder.py       about 90 seconds on two CPU cores
+Makes:  output/08_MNIST_autoencoder.png and output/08_MNIST_autoencoder/
+Source: Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 313 (2006);
+        Bourlard & Kamp, Auto-association by multilayer perceptrons and SVD, Biological Cybernetics 59 (1988)
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lessonkit import config, datasets, figures, metrics, training
+from lessonkit import run as lesson
+
+import keras
+import numpy as np
+
+# %% Parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(config.Config):
+    """The tutorials' network; a higher rate that falls to nought does in 25 epochs what a constant one does in 50."""
+
+    epochs: config.Count = 25  # of the dense autoencoder
+    conv_epochs: config.Count = 6  # of the convolutional one, each of which costs several of the dense one's
+    size_epochs: config.Count = 8  # of each autoencoder in the comparison of code sizes
+    batch_size: config.Count = 256  # the steps are small: larger batches waste less time between them
+    learning_rate: config.Rate = 2e-3  # higher, and units of the relu code die (lesson 03): with 6e-3 the error doubles
+    conv_learning_rate: config.Rate = 4e-3  # the convolutional code has no relu that could die
+    decay: bool = True  # let the rate fall to nought along a cosine
+    code_size: config.Count = 32  # numbers that a digit is squeezed into
+    code_sizes: tuple[config.Count, ...] = (2, 8, 32, 64)  # for the comparison
+    device: config.Device = "cpu"  # small networks: faster on the CPU than on a GPU
+
+
+PRESETS = {
+    "full": {"epochs": 50, "conv_epochs": 50, "size_epochs": 50, "learning_rate": 1e-3, "decay": False},
+    "smoke": {"steps": 4, "batch_size": 32, "limit": 300, "data": "embedded", "code_sizes": (2, 8)},
+}
+
+# %% Data
+
+
+def scaled(images: np.ndarray) -> np.ndarray:
+    """uint8 (n, 28, 28) -> float32 in [0, 1]."""
+    return images.astype("float32") / 255
+
+
+def batches(images: np.ndarray, batch_size: int, seed: int) -> training.Batches:
+    """Shuffled batches of (picture, the same picture)."""
+    return training.Batches(images, batch_size, seed, transform=lambda picture: (picture, picture))
+
+
+# %% Model
+
+
+class Autoencoder(NamedTuple):
+    """The two halves, and the whole that is trained: picture -> encoder -> decoder -> picture."""
+
+    encoder: keras.Model
+    decoder: keras.Model
+    whole: keras.Model
+
+
+def join(encoder: keras.Model, decoder: keras.Model) -> Autoencoder:
+    """Put the decoder on the encoder; all three share their weights."""
+    picture = keras.Input((28, 28), name="picture")
+    return Autoencoder(encoder, decoder, keras.Model(picture, decoder(encoder(picture)), name="autoencoder"))
+
+
+def build_dense(code_size: int) -> Autoencoder:
+    """One layer each way: 784 -> code -> 784."""
+    encoder = keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            keras.layers.Flatten(),  # (batch, 784)
+            keras.layers.Dense(code_size, activation="relu"),  # (batch, code)
+        ],
+        name="encoder",
+    )
+    decoder = keras.Sequential(
+        [
+            keras.Input((code_size,)),
+            keras.layers.Dense(784, activation="sigmoid"),  # (batch, 784): pixels lie in [0, 1], and so does a sigmoid
+            keras.layers.Reshape((28, 28)),  # (batch, 28, 28)
+        ],
+        name="decoder",
+    )
+    return join(encoder, decoder)
+
+
+def build_conv(code_size: int) -> Autoencoder:
+    """Convolutions of stride 2 shrink the picture to 7x7, transposed ones let it grow again; the code is as narrow."""
+    encoder = keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            keras.layers.Reshape((28, 28, 1)),
+            keras.layers.Conv2D(16, 3, strides=2, padding="same", activation="relu"),  # (batch, 14, 14, 16)
+            keras.layers.Conv2D(32, 3, strides=2, padding="same", activation="relu"),  # (batch, 7, 7, 32)
+            keras.layers.Flatten(),  # (batch, 1568)
+            keras.layers.Dense(code_size),  # (batch, code): no relu, a code may be negative
+        ],
+        name="conv_encoder",
+    )
+    decoder = keras.Sequential(
+        [
+            keras.Input((code_size,)),
+            keras.layers.Dense(7 * 7 * 32, activation="relu"),  # (batch, 1568)
+            keras.layers.Reshape((7, 7, 32)),
+            keras.layers.Conv2DTranspose(16, 3, strides=2, padding="same", activation="relu"),  # (batch, 14, 14, 16)
+            keras.layers.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid"),  # (batch, 28, 28, 1)
+            keras.layers.Reshape((28, 28)),
+        ],
+        name="conv_decoder",
+    )
+    return join(encoder, decoder)
+
+
+# %% Train
+
+
+def train(run, autoencoder: Autoencoder, name: str, epochs: int, learning_rate: float, images, test_images):
+    """Lower the mean squared error between a picture and its reconstruction; returns the History."""
+    examples = batches(images, run.config.batch_size, run.config.seed)
+    rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * examples.steps_per_epoch)
+    autoencoder.whole.compile(keras.optimizers.Adam(rate if run.config.decay else learning_rate), loss="mse")
+    return run.fit(autoencoder.whole, examples, epochs=epochs, name=name, validation=(test_images, test_images))
+
+
+def compare_code_sizes(run, images: np.ndarray, test_images: np.ndarray) -> dict[int, float]:
+    """Test error of a dense autoencoder for each code size."""
+    settings, errors = run.config, {}
+    for size in settings.code_sizes:
+        small = build_dense(size)
+        history = train(run, small, f"dense_{size}", settings.size_epochs, settings.learning_rate, images, test_images)
+        errors[size] = history["val_loss"][-1]
+    return errors
+
+
+def pca_errors(images: np.ndarray, test_images: np.ndarray, sizes: Sequence[int]) -> dict[int, float]:
+    """Test error of the best linear codes: the test pictures projected on the first components of the training ones.
+
+    The components are the eigenvectors of the covariance (784, 784) with the largest eigenvalues.
+    """
+    mean = images.reshape(len(images), -1).mean(axis=0)
+    centered, rest = images.reshape(len(images), -1) - mean, test_images.reshape(len(test_images), -1) - mean
+    _, vectors = np.linalg.eigh(centered.T @ centered)  # ascending eigenvalues
+    errors = {}
+    for size in sizes:
+        components = vectors[:, -size:]
+        errors[size] = metrics.mean_squared_error(rest, rest @ components @ components.T)
+    return errors
+
+
+# %% Look
+
+
+def rebuild(autoencoder: Autoencoder, images: np.ndarray) -> np.ndarray:
+    """Pictures (n, 28, 28) after the way through the code."""
+    return autoencoder.whole.predict(images, batch_size=500, verbose=0)
+
+
+def encode(autoencoder: Autoencoder, images: np.ndarray) -> np.ndarray:
+    """Codes (n, code_size)."""
+    return autoencoder.encoder.predict(images, batch_size=500, verbose=0)
+
+
+def draw_reconstructions(images: np.ndarray, autoencoders: dict[str, Autoencoder]) -> figures.Figure:
+    """Test digits, each above what comes back from each autoencoder, with its PSNR."""
+    rows, captions = [images], [[""] * len(images)]
+    for autoencoder in autoencoders.values():
+        rows.append(rebuild(autoencoder, images))
+        captions.append([f"{metrics.psnr(*pair):.1f} dB" for pair in zip(images, rows[-1], strict=True)])
+    title = f"Test digits, and what {autoencoder.decoder.input_shape[1]} numbers keep of them"
+    return figures.image_grid(rows, title, ["original", *autoencoders], captions)
+
+
+def draw_codes(images: np.ndarray, autoencoder: Autoencoder) -> figures.Figure:
+    """Digits and their codes as bars. Nearly all units are on: what tells the digits apart is how much, not which."""
+    codes = encode(autoencoder, images)
+    title = "The code of a digit: what is left of 784 pixels"
+    figure, axes = figures.subplots(
+        2, len(images), width=9.5, height=3.2, title=title, height_ratios=(1, 1.3), sharey="row"
+    )
+    for column, (picture, bars) in enumerate(axes.T):
+        figures.show_image(picture, images[column])
+        bars.bar(np.arange(codes.shape[1]), codes[column], width=0.9)
+        bars.set_title(f"{np.sum(codes[column] > 0)} of {codes.shape[1]} units on", fontsize=8)
+        bars.set_xlabel("unit")
+    axes[1, 0].set_ylabel("activation")
+    return figure
+
+
+def draw_code_sizes(errors: dict[int, float], linear: dict[int, float], mean_image: float, epochs: int):
+    """Error against code size, beside the best linear code and the mean image."""
+    figure, cell = figures.subplots(width=7.5, height=3.6, title="What a code of so many numbers keeps of a test digit")
+    cell.axhline(mean_image, color="black", linestyle=":", label=f"mean image: {mean_image:.4f}")
+    cell.plot(linear.keys(), linear.values(), "s--", label="PCA, the best linear code")
+    cell.plot(errors.keys(), errors.values(), "o-", label=f"dense autoencoder, {epochs} epochs each")
+    for values, others in ((linear, errors), (errors, linear)):
+        for size, error in values.items():
+            shift = 6 if error > others[size] else -14
+            cell.annotate(f"{error:.4f}", (size, error), (6, shift), textcoords="offset points", fontsize=8)
+    cell.set_xscale("log", base=2)
+    cell.set_xticks(list(errors), [str(size) for size in errors])
+    cell.set_xlabel("numbers in the code")
+    cell.set_ylabel("test MSE")
+    cell.set_ylim(0)
+    cell.margins(x=0.1)
+    cell.legend()
+    return figure
+
+
+def draw_random_codes(images: np.ndarray, autoencoders: dict[str, Autoencoder], seed: int) -> figures.Figure:
+    """Pictures from random codes: each number drawn on its own from the values that it has for test digits."""
+    random, rows = np.random.default_rng(seed), []
+    for autoencoder in autoencoders.values():
+        codes = random.permuted(encode(autoencoder, images), axis=0)[:12]
+        rows.append(autoencoder.decoder.predict(codes, verbose=0))
+    title = "Decoded from random codes: not digits. An autoencoder is not yet a generative model"
+    return figures.image_grid(rows, title, list(autoencoders), size=0.72)
+
+
+def draw_curves(dense: lesson.History, conv: lesson.History) -> figures.Figure:
+    """Error by epoch of both, on one scale."""
+    figure, axes = figures.subplots(
+        1, 2, width=8, height=3.1, title="Test error falls with the learning rate", sharey=True
+    )
+    for cell, (name, history) in zip(axes, {"dense": dense, "convolutional": conv}.items(), strict=True):
+        cell.plot(history.epochs, history["loss"], label="training", marker=".")
+        cell.plot(history.epochs, history["val_loss"], "--", label="test", marker=".")
+        cell.set_title(f"{name}: {history['val_loss'][-1]:.4f} at the end")
+        cell.set_xlabel("epoch")
+        cell.set_yscale("log")
+        cell.legend()
+    axes[0].set_ylabel("MSE")
+    return figure
+
+
+# %% Measure
+
+
+def measure(run, images: np.ndarray, test_images: np.ndarray, autoencoders: dict[str, Autoencoder]) -> float:
+    """Test error of both networks, in MSE and decibels, and of the mean image, which is returned."""
+    expected = {"dense": ((0.009, 0.0105), (0.005, 0.04)), "conv": ((0.004, 0.0075), (0.003, 0.03))}
+    for name, autoencoder in autoencoders.items():
+        error = metrics.mean_squared_error(test_images, rebuild(autoencoder, test_images))
+        run.metric(f"test_mse_{name}", error, "", *expected[name])
+        decibels = [tuple(round(-10 * np.log10(bound), 1) for bound in reversed(bounds)) for bounds in expected[name]]
+        run.metric(f"test_psnr_{name}", -10 * np.log10(error), "dB", *decibels)
+    mean_image = metrics.mean_squared_error(test_images, images.mean(axis=0))
+    run.metric("mse_mean_image", mean_image, "", expected=(0.06, 0.075), embedded=(0.05, 0.12))
+    return mean_image
+
+
+# %% main
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Two autoencoders, their errors and pictures, then other code sizes."""
+    with lesson.run(__file__, Config, PRESETS, argv) as run:
+        settings, digits = run.config, datasets.mnist(run)
+        images, test_images = scaled(digits.train.images), scaled(digits.test.images)
+        dense, conv = build_dense(settings.code_size), build_conv(settings.code_size)
+        both = {"dense": dense, "conv": conv}
+        for part in (dense.encoder, dense.decoder, conv.encoder, conv.decoder):
+            run.diagram(part, part.name)
+
+        dense_history = train(run, dense, "dense", settings.epochs, settings.learning_rate, images, test_images)
+        conv_history = train(run, conv, "conv", settings.conv_epochs, settings.conv_learning_rate, images, test_images)
+        mean_image = measure(run, images, test_images, both)
+        errors = compare_code_sizes(run, images, test_images)
+        linear = pca_errors(images, test_images, settings.code_sizes)
+
+        run.figure("reconstructions", draw_reconstructions(test_images[:10], both), headline=True)
+        run.figure("codes", draw_codes(test_images[:4], dense))
+        run.figure("code_sizes", draw_code_sizes(errors, linear, mean_image, settings.size_epochs))
+        run.figure("random_codes", draw_random_codes(test_images, both, settings.seed))
+        run.figure("curves", draw_curves(dense_history, conv_history))
+
+
+if __name__ == "__main__":
+    main()
+
+# What to try next
+# 1. --learning-rate 1e-2: the error doubles. Count the units of the code that are 0 for every digit: they have died.
+# 2. --code-size 2: draw the test digits in the plane of the two numbers, a colour a class. Compare with lesson 10.
+# 3. Train on the digits 0 to 8 only, and reconstruct nines. What does the network make of them, and why?

@@ -1,0 +1,151 @@
+"""`make readme`: writes the measured tables and numbers of both READMEs and of the notes from the run cards.
+
+<!-- card:08_MNIST_autoencoder -->            the table of one lesson, up to <!-- /card -->
+<!-- overview -->                             the table of all lessons, up to <!-- /overview -->
+<!--v 08_MNIST_autoencoder test_mse_dense .4f-->0.0097<!--/v-->     one number, with a Python format
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from lessonkit.config import PUBLISHED, REPOSITORY, StudyError
+
+WORDS = {
+    "en": {
+        "header": "| measure | value | expected |",
+        "expected": "{} to {}",
+        "run": "{data} · preset {preset} · seed {seed} · {seconds} s on {device}",
+        "overview": "| lesson | measure | value | expected | data | seconds |",
+        "real": "real",
+        "embedded": "embedded",
+        "synthetic": "synthetic",
+    },
+    "ko": {
+        "header": "| 측정값 | 값 | 예상 범위 |",
+        "expected": "{} ~ {}",
+        "run": "{data} · 프리셋 {preset} · 시드 {seed} · {device}에서 {seconds}초",
+        "overview": "| 레슨 | 측정값 | 값 | 예상 범위 | 데이터 | 초 |",
+        "real": "실제",
+        "embedded": "내장",
+        "synthetic": "합성",
+    },
+}
+
+
+def read_cards(output_dir: Path = PUBLISHED) -> dict[str, dict]:
+    """The published run cards by lesson."""
+    return {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(output_dir.glob("*/run.json"))
+    }
+
+
+def number(value: float) -> str:
+    """Four significant digits; whole numbers in full."""
+    if value == int(value) and abs(value) < 1e9:
+        return f"{int(value):,}"
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def row(name: str, metric: dict, words: dict[str, str]) -> str:
+    """A measured value as three cells of a table."""
+    expected = words["expected"].format(*map(number, metric["expected"])) if metric["expected"] else ""
+    return f"`{name}` | {number(metric['value'])} {metric['unit']}".rstrip() + f" | {expected}"
+
+
+def data_of(card: dict, words: dict[str, str]) -> str:
+    """Which data a run used, and which weights."""
+    parts = [
+        f"{entry['name']} ({words[entry['source']]}, {' + '.join(f'{n:,}' for n in entry['counts'].values())})"
+        for entry in card["data"]
+    ]
+    return ", ".join(parts + [entry["name"] for entry in card["weights"]])
+
+
+def table(card: dict, words: dict[str, str]) -> str:
+    """All that one lesson measured, and how."""
+    rows = [f"| {row(name, metric, words)} |" for name, metric in card["metrics"].items()]
+    run = words["run"].format(
+        data=data_of(card, words),
+        preset=card["preset"],
+        seed=card["seed"],
+        device=card["device"],
+        seconds=number(round(card["seconds"]["total"])),
+    )
+    return "\n".join(["", words["header"], "|---|---|---|", *rows, "", run, ""])
+
+
+def overview(cards: dict[str, dict], words: dict[str, str], docs: str, suffix: str) -> str:
+    """One line a lesson: its first measure."""
+    rows = []
+    for name, card in cards.items():
+        first = next(iter(card["metrics"].items()))
+        link = f"[{name}]({docs}{name}{suffix})"
+        rows.append(f"| {link} | {row(*first, words)} | {data_of(card, words)} | {card['seconds']['total']:.0f} |")
+    return "\n".join(["", words["overview"], "|---|---|---|---|---|---|", *rows, ""])
+
+
+def render(text: str, cards: dict[str, dict], korean: bool = False) -> str:
+    """Fill in everything that the cards know.
+
+    Raises:
+        StudyError: for a lesson without a card, or a measure that its card does not have.
+    """
+    words = WORDS["ko" if korean else "en"]
+
+    def card_of(name: str) -> dict:
+        if name not in cards:
+            raise StudyError(f"no run card of {name}; run the lesson first")
+        return cards[name]
+
+    def value(match: re.Match) -> str:
+        name, measure, form = match.group(2, 3, 4)
+        card = card_of(name)
+        known = {key: metric["value"] for key, metric in card["metrics"].items()} | {
+            "seconds": card["seconds"]["total"]
+        }
+        if measure not in known:
+            raise StudyError(f"the run card of {name} has no measure {measure}")
+        return f"{match.group(1)}{format(known[measure], form)}<!--/v-->"
+
+    text = re.sub(
+        r"(<!-- card:(\w+) -->).*?(<!-- /card -->)",
+        lambda match: f"{match.group(1)}\n{table(card_of(match.group(2)), words)}\n{match.group(3)}",
+        text,
+        flags=re.DOTALL,
+    )
+    text = re.sub(
+        r"(<!-- overview -->).*?(<!-- /overview -->)",
+        lambda match: (
+            f"{match.group(1)}\n{overview(cards, words, 'docs/', '.ko.md' if korean else '.md')}\n{match.group(2)}"
+        ),
+        text,
+        flags=re.DOTALL,
+    )
+    return re.sub(r"(<!--v (\w+) (\w+) ([^\s]*?)-->).*?<!--/v-->", value, text, flags=re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """Both READMEs and all notes."""
+    return sorted([*REPOSITORY.glob("README*.md"), *(REPOSITORY / "docs").glob("*.md")])
+
+
+def main() -> int:
+    """Rewrite every page in which a number changed."""
+    try:
+        cards = read_cards()
+        for path in pages():
+            old = path.read_text(encoding="utf-8")
+            new = render(old, cards, korean=path.name.endswith(".ko.md"))
+            if new != old:
+                path.write_text(new, encoding="utf-8")
+                print(f"rewrote {path.relative_to(REPOSITORY)}")
+    except StudyError as problem:
+        print(f"readme: {problem}", file=sys.stderr)
+        return problem.status
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
