@@ -1,0 +1,88 @@
+"""Seconds per training step of lesson 10's VAE against the form in which tutorials train the same network.
+
+The tutorials' VAE has a `train_step` of its own with a gradient tape and is compiled with `run_eagerly=True`: TensorFlow
+then executes Python line by line instead of a compiled graph. Both forms train on the same batch, alternately, in one
+process, so that whatever else the machine does hits both alike.
+
+Run:    python tests/benchmarks/bench_vae.py
+"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
+
+from conftest import load_lesson  # noqa: E402  after the path is set; it quiets TensorFlow's log
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+BATCH_SIZE, ROUNDS, STEPS = 32, 9, 6
+LEAST_RATIO = 3.0
+
+
+class TutorialVAE(keras.Model):
+    """The same encoder and decoder, trained step by step in Python."""
+
+    def __init__(self, encoder, decoder, sampling):
+        super().__init__()
+        self.encoder, self.decoder, self.sampling = encoder, decoder, sampling
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "reconstruction", "kl")}
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    def train_step(self, images):
+        with tf.GradientTape() as tape:
+            z_mean, z_log_var = self.encoder(images)
+            logits = self.decoder(self.sampling([z_mean, z_log_var]))
+            pixels = keras.losses.binary_crossentropy(images, logits, from_logits=True)
+            reconstruction = tf.reduce_mean(tf.reduce_sum(pixels, axis=(1, 2)))
+            kl = -0.5 * (1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var))
+            kl = tf.reduce_mean(tf.reduce_sum(kl, axis=1))
+            loss = reconstruction + kl
+        gradients = tape.gradient(loss, self.trainable_weights)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        for tracker, value in zip(self.metrics, (loss, reconstruction, kl), strict=True):
+            tracker.update_state(value)
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+
+def measure() -> dict:
+    """Median seconds per step of both forms: name, ours, theirs, ratio (theirs / ours), unit."""
+    lesson = load_lesson("10_MNIST_VAE")
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).random((BATCH_SIZE, 28, 28, 1), "float32")
+    ours = lesson.build_vae(lesson.Config())
+    lesson.compile_vae(ours, lesson.Config(), steps=1000)
+    copy = lesson.build_vae(lesson.Config())
+    theirs = TutorialVAE(copy.encoder, copy.decoder, copy.sampling)
+    theirs.compile(optimizer=keras.optimizers.Adam(1e-3), run_eagerly=True)
+
+    batches = tf.data.Dataset.from_tensors(tf.constant(images)).repeat()
+    seconds: dict[keras.Model, list[float]] = {ours: [], theirs: []}
+    for model in seconds:
+        model.fit(batches, steps_per_epoch=2, verbose=0)  # builds the graph and the optimizer, which is not the point
+    for _ in range(ROUNDS):
+        for model, times in seconds.items():
+            begin = time.perf_counter()
+            model.fit(batches, steps_per_epoch=STEPS, verbose=0)
+            times.append((time.perf_counter() - begin) / STEPS)
+    mine, other = (statistics.median(times) for times in seconds.values())
+    return {
+        "name": f"VAE training step, batch {BATCH_SIZE}, against run_eagerly=True",
+        "ours": mine,
+        "theirs": other,
+        "ratio": other / mine,
+        "unit": "seconds per step",
+    }
+
+
+if __name__ == "__main__":
+    result = measure()
+    print("{name}: {ours:.4f} against {theirs:.4f} {unit}, {ratio:.1f} times as fast".format(**result))
+    sys.exit(0 if result["ratio"] >= LEAST_RATIO else f"expected at least {LEAST_RATIO} times")

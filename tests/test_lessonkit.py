@@ -1,0 +1,207 @@
+"""The shared parts: batches that can be resumed, checkpoints, figures, the doctor, and the numbers in the pages."""
+
+import json
+import re
+from pathlib import Path
+
+from lessonkit import doctor, figures, metrics, readme, training
+from lessonkit.config import PUBLISHED, StudyError
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import LESSONS, REPOSITORY
+
+# Batches
+
+
+def first_batches(batches: training.Batches, first_step: int, count: int) -> np.ndarray:
+    return np.stack([np.asarray(batch) for batch in batches.dataset(first_step).take(count)])
+
+
+def test_an_epoch_holds_every_example_once():
+    batches = training.Batches(np.arange(60), batch_size=10, seed=1)
+    assert batches.steps_per_epoch == 6
+    epochs = first_batches(batches, 0, 12).reshape(2, 60)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(60))
+    assert not np.array_equal(*epochs), "every epoch is a new permutation"
+    assert not np.array_equal(epochs[0], first_batches(training.Batches(np.arange(60), 10, seed=2), 0, 6).ravel())
+
+
+def test_batches_can_begin_at_any_step():
+    def transform(a, b, seed):
+        return tf.stack([a, b + tf.cast(seed[1], b.dtype)])
+
+    batches = training.Batches((np.arange(50), np.arange(50)), 8, 3, transform, random=True)
+    whole = first_batches(batches, 0, 15)
+    np.testing.assert_array_equal(whole[7:], first_batches(batches, 7, 8))
+
+
+def test_fewer_examples_than_a_batch():
+    batches = training.Batches(np.arange(3), 10, 0)
+    assert batches.batch_size == 3 and batches.steps_per_epoch == 1
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_gives_everything_back(tmp_path):
+    variables = [keras.Variable(np.arange(3.0)), tf.Variable(7, dtype=tf.int64)]
+    checkpoint = training.Checkpoint(tmp_path / "deep" / "model.npz", {"latent_dim": 2})
+    assert checkpoint.restore(variables) is None
+    frames = [np.full((2, 2), 9, np.uint8)]
+    checkpoint.save(variables, {"history": [{"epoch": 1, "loss": 0.5}]}, frames)
+    variables[0].assign(np.zeros(3))
+    variables[1].assign(0)
+    progress, back = checkpoint.restore(variables)
+    assert list(np.asarray(variables[0])) == [0, 1, 2] and int(variables[1]) == 7
+    assert progress["history"][0]["loss"] == 0.5 and np.array_equal(back, frames)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["model.npz"]
+
+
+def test_a_checkpoint_of_other_settings_or_a_broken_one_is_refused(tmp_path):
+    path = tmp_path / "model.npz"
+    variable = keras.Variable(np.zeros(3))
+    training.Checkpoint(path, {"latent_dim": 2}).save([variable], {})
+    with pytest.raises(StudyError, match="other settings .latent_dim"):
+        training.Checkpoint(path, {"latent_dim": 3}).restore([variable])
+    with pytest.raises(StudyError, match="another model"):
+        training.Checkpoint(path, {"latent_dim": 2}).restore([keras.Variable(np.zeros(4))])
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StudyError, match="not a whole checkpoint"):
+        training.Checkpoint(path, {"latent_dim": 2}).restore([variable])
+
+
+def test_dropout_state_is_part_of_what_a_checkpoint_holds():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    variables, optimizer = training.state(model)
+    names = [variable.path for variable in variables if hasattr(variable, "path")]
+    assert any("seed_generator" in name for name in names) and any("adam" in name for name in names)
+    assert optimizer is model.optimizer
+
+
+# Measures and figures
+
+
+def test_psnr_and_ssim():
+    image = np.random.default_rng(0).random((2, 32, 32))
+    assert metrics.psnr(image, image) == np.inf and metrics.ssim(image, image) == pytest.approx(1)
+    assert metrics.psnr(np.zeros((4, 4)), np.full((4, 4), 0.1)) == pytest.approx(20)
+    assert metrics.ssim(image, 1 - image) < 0 < metrics.ssim(image, np.clip(image + 0.05, 0, 1))
+
+
+def test_tile_puts_pictures_side_by_side():
+    sheet = figures.tile(np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.full((3, 3), 0.5)]), columns=2, gap=1)
+    assert sheet.shape == (7, 7) and sheet.dtype == np.uint8
+    assert sheet[0, 0] == 0 and sheet[0, 4] == 255 and sheet[4, 0] == 128 and sheet[4, 4] == 255
+
+
+def test_show_image_never_stretches_a_picture():
+    """Grey 100..120 must not become black..white."""
+    figure, axes = figures.subplots()
+    figures.show_image(axes, np.linspace(100, 120, 16).reshape(4, 4).astype(np.uint8))
+    assert axes.images[0].get_clim() == (0, 1)
+    assert axes.images[0].get_array().max() < 0.5
+    plt.close(figure)
+
+
+def test_without_graphviz_a_diagram_becomes_a_dot_file(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="only_layer")])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = figures.diagram(model, tmp_path / "model.png")
+    assert path.name == "model.dot" and "only_layer" in path.read_text() and not (tmp_path / "model.png").exists()
+
+
+# The doctor
+
+
+def test_the_cpu_agrees_with_itself():
+    assert all(value <= doctor.TOLERANCE for value in doctor.compare_devices("/CPU:0", "/CPU:0").values())
+
+
+def test_the_guard_sees_a_lost_relu(monkeypatch):
+    monkeypatch.setattr(doctor.tf.nn, "relu", lambda values: values)
+    assert doctor.compare_devices("/CPU:0", "/CPU:0")["relu"] > doctor.TOLERANCE
+
+
+@pytest.mark.parametrize(("agrees", "begins"), [(True, "GPU"), (False, "CPU")])
+def test_a_gpu_is_used_only_if_it_agrees(agrees, begins, monkeypatch, capsys):
+    hidden = []
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    monkeypatch.setattr(doctor.tf.config, "list_physical_devices", lambda kind: [gpu])
+    monkeypatch.setattr(doctor.tf.config, "set_visible_devices", lambda devices, kind: hidden.append(kind))
+    monkeypatch.setattr(doctor.tf.config.experimental, "get_device_details", lambda device: {"device_name": "test"})
+    monkeypatch.setattr(doctor, "ask_gpu", lambda: agrees)
+    assert doctor.choose_device("auto").startswith(begins)
+    assert bool(hidden) is not agrees and ("warning" in capsys.readouterr().err) is not agrees
+    assert doctor.choose_device("cpu").startswith("CPU")
+
+
+def test_the_doctor_reports(capsys):
+    status = doctor.main([])
+    told = capsys.readouterr().out
+    assert "keras" in told and "Graphviz" in told and "against CPU: relu" in told
+    assert status == (0 if "WRONG" not in told else 1)
+
+
+# The pages
+
+
+CARDS = {
+    "08_MNIST_autoencoder": {
+        "metrics": {"test_mse_dense": {"value": 0.00976, "unit": "", "expected": [0.009, 0.0105]}},
+        "data": [{"name": "MNIST", "source": "real", "counts": {"train": 60000, "test": 10000}}],
+        "weights": [],
+        "preset": "default",
+        "seed": 42,
+        "device": "CPU: x, 2 cores",
+        "seconds": {"total": 88.2},
+    }
+}
+
+
+def test_numbers_come_from_the_cards():
+    page = "<!-- card:08_MNIST_autoencoder -->old<!-- /card --> at "
+    page += "<!--v 08_MNIST_autoencoder test_mse_dense .3f-->9<!--/v-->."
+    english, korean = readme.render(page, CARDS), readme.render(page, CARDS, korean=True)
+    assert "| `test_mse_dense` | 0.00976 | 0.009 to 0.0105 |" in english and "88 s on CPU: x, 2 cores" in english
+    assert "-->0.010<!--/v-->." in english and "old" not in english
+    assert "0.009 ~ 0.0105" in korean and "60,000 + 10,000" in korean
+    assert readme.render(english, CARDS) == english
+    with pytest.raises(StudyError, match="no run card"):
+        readme.render("<!-- card:99_none --><!-- /card -->", CARDS)
+    with pytest.raises(StudyError, match="no measure"):
+        readme.render("<!--v 08_MNIST_autoencoder fid .1f--><!--/v-->", CARDS)
+
+
+@pytest.mark.parametrize("path", readme.pages(), ids=lambda path: path.name)
+def test_every_page_says_what_the_cards_say(path: Path):
+    text = path.read_text(encoding="utf-8")
+    assert text == readme.render(text, readme.read_cards(), korean=path.name.endswith(".ko.md")), "run `make readme`"
+
+
+@pytest.mark.parametrize("path", readme.pages(), ids=lambda path: path.name)
+def test_every_link_of_a_page_leads_somewhere(path: Path):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (path.parent / target).exists(), f"{path.name} points at {target}"
+
+
+@pytest.mark.parametrize("name", [path.stem for path in LESSONS])
+def test_every_lesson_is_published_and_described(name):
+    card = json.loads((PUBLISHED / name / "run.json").read_text(encoding="utf-8"))
+    assert card["preset"] == "default" and card["lesson"] == name
+    assert all((PUBLISHED / file).exists() for file in card["files"])
+    for page in ("README.md", "README.ko.md"):
+        text = (REPOSITORY / page).read_text(encoding="utf-8")
+        assert f"output/{name}.png" in text and f"card:{name} " in text, f"{page} does not show {name}"
+    assert (REPOSITORY / "docs" / f"{name}.md").exists() and (REPOSITORY / "docs" / f"{name}.ko.md").exists()
+
+
+def test_both_readmes_have_the_same_sections():
+    english, korean = ((REPOSITORY / page).read_text(encoding="utf-8") for page in ("README.md", "README.ko.md"))
+    assert english.count("\n#") == korean.count("\n#") and english.count("![") == korean.count("![")

@@ -1,0 +1,124 @@
+"""A run that is broken off, by a kill or by Ctrl-C, and resumed ends with the same weights as one that never was.
+
+Each run is a process of its own, as the reader's are; the model is lesson 10's, whose draws, test loss and learning
+rate all depend on states that a careless resume would lose.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+LESSON = "10_MNIST_VAE"
+EPOCHS, STEPS_PER_EPOCH = 6, 50
+FLAGS = ["--preset", "smoke", "--epochs", EPOCHS, "--steps", 10**6, "--limit", 200, "--batch-size", 4, "--grid", 2]
+
+
+def start(output_dir: Path, *flags: str) -> subprocess.Popen:
+    """Start the lesson as a reader would."""
+    command = [sys.executable, f"src/{LESSON}.py", *map(str, FLAGS), "--output-dir", str(output_dir), *flags]
+    return subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen, status: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    return out, err
+
+
+def checkpoint(output_dir: Path) -> Path:
+    return output_dir / LESSON / "checkpoints" / "model.npz"
+
+
+def read(output_dir: Path) -> tuple[dict[str, np.ndarray], list[dict]]:
+    """The arrays of a checkpoint (weights, random and optimizer state, sample frames) and the history."""
+    with np.load(checkpoint(output_dir)) as file:
+        arrays = {name: file[name] for name in file.files if name != "header"}
+        return arrays, json.loads(str(file["header"]))["progress"]["history"]
+
+
+def break_off(output_dir: Path, how: signal.Signals) -> subprocess.Popen:
+    """Start a run and send it a signal at a random moment after its first checkpoint."""
+    process = start(output_dir)
+    deadline = time.monotonic() + 120
+    while not checkpoint(output_dir).exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no checkpoint after two minutes"
+        time.sleep(0.02)
+    time.sleep(random.uniform(0, 0.6))
+    process.send_signal(how)
+    return process
+
+
+def assert_same(arrays: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> None:
+    assert arrays.keys() == others.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, others[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """What a run leaves that nobody disturbs."""
+    output_dir = tmp_path_factory.mktemp("unbroken")
+    finish(start(output_dir))
+    arrays, history = read(output_dir)
+    assert [entry["epoch"] for entry in history] == list(range(1, EPOCHS + 1))
+    return arrays, history
+
+
+@pytest.fixture
+def ctrl_c_works():
+    """A process started in a shell's background ignores Ctrl-C, and so do its children: undo that for these."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_killed_and_resumed(unbroken, tmp_path):
+    process = break_off(tmp_path, signal.SIGKILL)
+    finish(process, -signal.SIGKILL)
+    _, history = read(tmp_path)
+    assert 1 <= len(history) < EPOCHS, "killed too late to prove anything"
+    assert not (tmp_path / f"{LESSON}.png").exists(), "a run that was killed publishes nothing"
+
+    out, _ = finish(start(tmp_path, "--resume"))
+    assert f"resumed at step {len(history) * STEPS_PER_EPOCH} of {EPOCHS * STEPS_PER_EPOCH}" in out
+    arrays, history = read(tmp_path)
+    assert_same(arrays, unbroken[0])
+    assert history == unbroken[1]
+    assert not list(tmp_path.rglob("*.partial*")) and not list(tmp_path.glob(".partial*")), "nothing is left behind"
+
+
+def test_interrupted_and_resumed(unbroken, tmp_path, ctrl_c_works):
+    process = break_off(tmp_path, signal.SIGINT)
+    _, err = finish(process, 130)
+    line = err.strip().splitlines()[-1]
+    assert line.startswith(f"{LESSON}: interrupted; go on with: python src/{LESSON}.py --preset smoke")
+    assert line.endswith("--resume") and "Traceback" not in err
+    assert not (tmp_path / f"{LESSON}.png").exists()
+    _, history = read(tmp_path)
+    assert 1 <= len(history) < EPOCHS, "interrupted too late to prove anything"
+
+    out, _ = finish(start(tmp_path, "--resume"))
+    arrays, resumed = read(tmp_path)
+    assert_same(arrays, unbroken[0])
+    # Only the training averages of the epoch that was cut in two differ: they are those of its second part.
+    cut = len(history)
+    for entry, whole in zip(resumed, unbroken[1], strict=True):
+        names = [name for name in whole if entry["epoch"] != cut + 1 or name.startswith("val_")]
+        assert [entry[name] for name in names] == [whole[name] for name in names]
