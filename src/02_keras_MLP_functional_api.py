@@ -210,7 +210,7 @@ if __name__ == "__main__":
     main()
 
 # What to try next
-# 1. Read the first hidden layer instead of the second (build_reader(model, "first_hidden")). Are its units as specialised?
+# 1. Read the first hidden layer instead of the second. Are its units as specialised?
 # 2. Add a third output, "does it have wheels?" (automobile, truck), and train all three at once: compile with a list
 #    of losses. Does the class accuracy gain from the company?
 # 3. Give the model a second input, the mean colour of the picture (3 numbers), joined by keras.layers.Concatenate

@@ -45,7 +45,7 @@ class Config(config.Config):
     conv_epochs: config.Count = 6  # of the convolutional one, each of which costs several of the dense one's
     size_epochs: config.Count = 8  # of each autoencoder in the comparison of code sizes
     batch_size: config.Count = 256  # the steps are small: larger batches waste less time between them
-    learning_rate: config.Rate = 2e-3  # higher, and units of the relu code die (lesson 03): with 6e-3 the error doubles
+    learning_rate: config.Rate = 2e-3  # at 6e-3 units of the relu code die (lesson 03), and the error is half again
     conv_learning_rate: config.Rate = 4e-3  # the convolutional code has no relu that could die
     decay: bool = True  # let the rate fall to nought along a cosine
     code_size: config.Count = 32  # numbers that a digit is squeezed into
@@ -303,6 +303,6 @@ if __name__ == "__main__":
     main()
 
 # What to try next
-# 1. --learning-rate 1e-2: the error doubles. Count the units of the code that are 0 for every digit: they have died.
+# 1. --learning-rate 1e-2: how much does the error grow? Count the units that are 0 for every digit: they have died.
 # 2. --code-size 2: draw the test digits in the plane of the two numbers, a colour a class. Compare with lesson 10.
 # 3. Train on the digits 0 to 8 only, and reconstruct nines. What does the network make of them, and why?

@@ -132,19 +132,20 @@ def pages() -> list[Path]:
 
 
 def main() -> int:
-    """Rewrite every page in which a number changed."""
-    try:
-        cards = read_cards()
-        for path in pages():
-            old = path.read_text(encoding="utf-8")
+    """Rewrite every page in which a number changed; 2 if a page speaks of a run that is not there."""
+    cards, status = read_cards(), 0
+    for path in pages():
+        old = path.read_text(encoding="utf-8")
+        try:
             new = render(old, cards, korean=path.name.endswith(".ko.md"))
-            if new != old:
-                path.write_text(new, encoding="utf-8")
-                print(f"rewrote {path.relative_to(REPOSITORY)}")
-    except StudyError as problem:
-        print(f"readme: {problem}", file=sys.stderr)
-        return problem.status
-    return 0
+        except StudyError as problem:
+            print(f"readme: {path.relative_to(REPOSITORY)}: {problem}", file=sys.stderr)
+            status = problem.status
+            continue
+        if new != old:
+            path.write_text(new, encoding="utf-8")
+            print(f"rewrote {path.relative_to(REPOSITORY)}")
+    return status
 
 
 if __name__ == "__main__":
