@@ -52,6 +52,7 @@ setup: .venv/installed
 	fi; \
 	echo "setup: making .venv with $$($$python --version)"; \
 	"$$python" -m venv .venv || { echo "setup: $$python cannot make an environment; install its venv module (apt-get install python3-venv)" >&2; exit 2; }
+	@echo "setup: installing what requirements.txt asks for (a few minutes, some 600 MB)"
 	@if test -n "$(CUDA)"; then \
 		mkdir -p build && sed 's/^tensorflow-cpu==\([0-9.]*\).*/tensorflow[and-cuda]==\1/' requirements.txt > build/requirements-cuda.txt && \
 		.venv/bin/pip install -q --disable-pip-version-check -r build/requirements-cuda.txt; \

@@ -14,10 +14,11 @@ so a denoiser knows in which direction pictures become more likely: the idea beh
 
 Every batch gets new noise, so the network never sees the same picture twice; the test noise is fixed. Three networks
 are compared: the dense one of lesson 08, with its code of 32; a convolutional one that is not so narrow; and, as
-yardstick, the best LINEAR denoiser (a Wiener filter in the basis of PCA), which needs no training.
+yardstick, the best LINEAR denoiser (a Wiener filter in the basis of PCA), which needs no training, and beats the dense
+network: 32 numbers are too narrow a way.
 
-What you will see: noisy, denoised and clean digits, and the PSNR at other noise levels than the trained one. At little
-noise the dense network makes the picture WORSE: all goes through its code, also what needed no repair.
+What you will see: noisy, denoised and clean digits, and the PSNR at other noise levels than the trained one. At very
+little noise the dense network makes the picture WORSE: all goes through its code, also what needed no repair.
 
 Run:    python src/09_MNIST_denoising_autoencoder.py       about 90 seconds on two CPU cores
 Makes:  output/09_MNIST_denoising_autoencoder.png and output/09_MNIST_denoising_autoencoder/
@@ -214,7 +215,7 @@ def measure(run, images: np.ndarray, clean: np.ndarray, noisy: np.ndarray, denoi
     expected = {
         "dense": ((0.019, 0.0209), (0.01, 0.06)),
         "conv": ((0.009, 0.0145), (0.008, 0.05)),
-        "linear": ((0.024, 0.03), (0.015, 0.05)),
+        "linear": ((0.019, 0.0202), (0.012, 0.03)),
     }
     for name, denoiser in denoisers.items():
         error = metrics.mean_squared_error(clean, denoise(denoiser, noisy))
