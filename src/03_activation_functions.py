@@ -15,9 +15,9 @@ Training multiplies the gradient of the loss by the gradients on the way back. S
     a layer    nobody sets a bias of -10. Large steps do it: the share of dead units against the learning rate.
     a stack    gradient by depth in twenty layers: sigmoid loses it on the way, relu with He's weights does not.
 
-In Keras an activation is an argument, `Dense(3, activation="relu")`, or a layer of its own, `Dense(3)` and `ReLU()`: the
-same numbers. The layer is for functions with settings and for reading what goes in. One trap is measured below: the
-string "leaky_relu" and the layer `LeakyReLU()` do not have the same default slope.
+In Keras an activation is an argument, `Dense(3, activation="relu")`, or a layer of its own, `Dense(3)` then `ReLU()`.
+The numbers are the same. The layer is for functions with settings and for reading what goes in. One trap is measured
+below: the string "leaky_relu" and the layer `LeakyReLU()` do not have the same default slope.
 
 Run:    python src/03_activation_functions.py       about ten seconds
 Makes:  output/03_activation_functions.png and output/03_activation_functions/
@@ -27,6 +27,7 @@ Source: Glorot, Bordes & Bengio, Deep Sparse Rectifier Neural Networks, 2011 (re
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 from lessonkit import config, figures, training
 from lessonkit import run as lesson
@@ -45,7 +46,9 @@ class Config(config.Config):
     steps: config.Count = 200  # training steps of each experiment; the leaky unit needs two thirds of them
     learning_rate: config.Rate = 0.1  # of the single unit, plain gradient descent
     negative_slope: config.Fraction = 0.2  # of leaky relu; with 0 it is relu, with 1 no bend is left
-    bias: float = -10.0  # where the single unit starts: far below anything that its inputs can outweigh
+    bias: Annotated[
+        float, config.Range(-1e6, 1e6)
+    ] = -10.0  # where the single unit starts: far below anything that its inputs can outweigh
     temperatures: tuple[config.Rate, config.Rate, config.Rate] = (0.5, 1.0, 2.0)  # cold, plain, hot softmax
     rates: tuple[config.Rate, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)  # Adam's learning rates for the layer
     networks: config.Count = 10  # networks trained at each rate: one alone would be an anecdote
@@ -61,7 +64,7 @@ STACKS = {  # activation and the first weights that suit it
     "relu": ("relu", "he_normal"),
     "leaky relu": ("leaky_relu", "he_normal"),
 }
-PRESETS = {"smoke": {"steps": 5, "networks": 2, "rates": (0.01, 1.0), "limit": 200, "data": "embedded"}}
+PRESETS = {"smoke": {"steps": 5, "networks": 2, "rates": (0.01, 1.0), "limit": 200}}
 
 # %% Data
 
@@ -170,9 +173,8 @@ def train(model: keras.Model, inputs, targets, optimizer: keras.Optimizer, steps
             losses = tf.reduce_mean(tf.square(model(inputs, training=True) - targets), axis=0)  # one per network
             total = tf.reduce_sum(losses)  # a sum, so that no network feels the others
         gradients = tape.gradient(total, variables)
-        bias = tf.reshape(model.get_layer("sum").bias, [-1])[0] + 0.0  # + 0: its value before the update
-        with tf.control_dependencies([bias]):
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        bias = tf.reshape(model.get_layer("sum").bias, [-1])[0]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return tf.reshape(losses, [-1]), tf.linalg.global_norm(gradients), bias
 
     entries = []
@@ -264,7 +266,7 @@ def draw_temperatures(logits: dict[str, float], temperatures: Sequence[float]) -
     axes[0].margins(y=0.15)
     for cell, temperature, color in zip(axes[1:], temperatures, figures.COLORS[:3], strict=True):
         probabilities = softmax(values[None], temperature).numpy()[0]
-        cell.bar_label(cell.bar(names, probabilities, color=color), fmt="%.2g", fontsize=8, padding=2)
+        cell.bar_label(cell.bar(names, probabilities, color=color), fmt=rounded, fontsize=8, padding=2)
         cell.set_ylim(0, 1)
         cell.set_title(f"T = {temperature:g}: entropy {entropy(probabilities):.2f} nats", fontsize=10)
     axes[0].set_ylabel("logit")
@@ -273,6 +275,11 @@ def draw_temperatures(logits: dict[str, float], temperatures: Sequence[float]) -
         cell.tick_params(axis="x", labelsize=8, rotation=45)
         cell.set_axisbelow(True)
     return figure
+
+
+def rounded(probability: float) -> str:
+    """Two digits, and never "0.00": softmax gives no zeros."""
+    return f"{probability:.2f}" if probability >= 0.01 else "< 0.01"
 
 
 def draw_units(traces: dict[str, Trace]) -> figures.Figure:
@@ -365,6 +372,9 @@ def compare_forms(run) -> None:
 
 def measure(run, units: dict[str, Trace], layers: dict[str, tuple], stacks: dict[str, np.ndarray]) -> None:
     """The figures of the three experiments."""
+    dead, _ = layers["relu"]
+    run.metric("dead_at_largest_rate", np.median(dead[-1]), "fraction", expected=(0.85, 1))
+    run.metric("dead_at_smallest_rate", np.median(dead[0]), "fraction", expected=(0, 0.1))
     for name, bounds in {"relu": (0, 0), "leaky relu": (1, 2), "elu": (2e-4, 5e-3)}.items():
         run.metric(f"first_gradient_{label(name)}", units[name].gradient[0], "", expected=bounds)
     for name, bounds in {"healthy relu": (0, 1e-3), "relu": (2.5, 5.5), "leaky relu": (0.01, 0.06)}.items():
@@ -372,9 +382,6 @@ def measure(run, units: dict[str, Trace], layers: dict[str, tuple], stacks: dict
     back = np.flatnonzero(units["leaky relu"].loss[:, 0] < 0.1)
     if len(back):
         run.metric("leaky_relu_back_after", back[0], "steps", expected=(100, 180))
-    dead, _ = layers["relu"]
-    run.metric("dead_at_smallest_rate", np.median(dead[0]), "fraction", expected=(0, 0.1))
-    run.metric("dead_at_largest_rate", np.median(dead[-1]), "fraction", expected=(0.85, 1))
     for name, bounds in {"relu": (0.2, 0.6), "leaky relu": (1e-3, 0.3)}.items():
         run.metric(f"loss_at_largest_rate_{label(name)}", np.median(layers[name][1][-1]), "", expected=bounds)
     for name, bounds in {"sigmoid": (1e-15, 1e-10), "relu": (0.01, 1), "leaky relu": (0.03, 2)}.items():
@@ -391,19 +398,21 @@ def label(name: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Functions, softmax, the two forms; then a unit, a layer, a stack."""
+    """The functions; then a unit, a layer, a stack; then the forms that Keras offers."""
     with lesson.run(__file__, Config, PRESETS, argv) as run:
         settings = run.config
-        count = min(settings.examples, settings.limit or settings.examples)
-        run.record_data("inputs drawn at random", "synthetic", "this lesson", {"examples": count})
+        if not settings.rates:
+            raise config.StudyError("--rates needs at least one learning rate")
         run.figure("functions", draw_functions(build_functions(settings.negative_slope)), headline=True)
         run.figure("temperatures", draw_temperatures(LOGITS, settings.temperatures))
-        compare_forms(run)
+        count = min(settings.examples, settings.limit or settings.examples)
+        run.record_data("inputs drawn at random", "synthetic", "this lesson", {"examples": count})
         with run.part("training"):
             units = train_units(run)
             layers = train_layers(run)
             stacks = {name: gradient_by_depth(*pair, settings.depth) for name, pair in STACKS.items()}
         measure(run, units, layers, stacks)
+        compare_forms(run)
         run.figure("units", draw_units(units))
         run.figure("layers", draw_layers(layers, settings.rates))
         run.figure("stacks", draw_stacks(stacks))
