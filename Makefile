@@ -2,7 +2,8 @@
 # make 08        run one lesson                             DATA_DIR=folder DEVICE=auto|cpu|gpu
 # make test      the tests                                  make smoke   a few steps of every lesson
 # make data      fetch every real data set now              make doctor  what is installed, and does the GPU compute?
-# make readme    write the numbers into the READMEs         make clean   remove what is not published
+# make readme    write the numbers into the READMEs         make bench   side by side with the tutorials' forms
+# make clean     remove what is not published
 #
 # GNU make 3.81, POSIX sh and BSD tools are enough.
 
@@ -20,7 +21,7 @@ STAMPS = $(LESSONS:%=build/stamps/%)
 SHARED_CODE = $(shell find src/lessonkit -name '*.py')
 FLAGS = --preset $(PRESET) --data $(DATA) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: all setup smoke test data doctor readme clean FORCE $(NUMBERS)
+.PHONY: all setup smoke test data doctor readme bench clean FORCE $(NUMBERS)
 .DELETE_ON_ERROR:
 
 all: $(STAMPS)
@@ -75,6 +76,9 @@ data: .venv/installed
 
 doctor: .venv/installed
 	@$(KIT) lessonkit.doctor
+
+bench: .venv/installed
+	@for file in tests/benchmarks/bench_*.py; do PYTHONPATH=src $(PYTHON_IN_VENV) $$file || exit 1; done
 
 readme: .venv/installed
 	@$(KIT) lessonkit.readme

@@ -286,15 +286,13 @@ def draw_optimizers(curves: dict[str, dict]) -> figures.Figure:
     for index, epoch in enumerate(shown):
         errors = [100 * (1 - line["val_accuracy"][epoch]) for line in curves.values()]
         places = np.arange(len(curves)) + (index - (len(shown) - 1) / 2) * height
-        bars = cell.barh(
-            places, errors, height, label=f"after epoch {epoch}", color=figures.COLORS[5 - 5 * (index > 0)]
-        )
+        bars = cell.barh(places, errors, height, label=f"after epoch {epoch}", color=figures.COLORS[(5, 0, 6)[index]])
         cell.bar_label(bars, fmt="%.1f %%", padding=3, fontsize=8)
     cell.set_yticks(range(len(curves)), list(curves))
     cell.invert_yaxis()
     cell.margins(x=0.1)
     cell.set_xlabel("% of the held-out digits that are wrong")
-    cell.legend()
+    figure.legend(loc="outside right center")
     return figure
 
 
@@ -313,6 +311,7 @@ def draw_first_layer(before: np.ndarray, after: np.ndarray, columns: int = 12) -
             shown = cell.imshow(weights[:, unit].reshape(28, 28), cmap="RdBu_r", vmin=-limit, vmax=limit)
             cell.set(xticks=[], yticks=[])
             cell.grid(False)
+            cell.spines[:].set_visible(False)
     figure.colorbar(shown, ax=axes, label="weight", shrink=0.9, aspect=15, pad=0.01)
     return figure
 
@@ -324,10 +323,10 @@ def measure(run, models: dict[str, keras.Model], curves: dict[str, dict], test: 
     """Loss and metrics on the test digits, looked at once; returns the logits (n, 10)."""
     model = models["RMSprop"]
     results = model.evaluate(*test, batch_size=500, verbose=0, return_dict=True)
-    run.metric("test_accuracy", results["accuracy"], "fraction", expected=(0.945, 0.97), embedded=(0.9, 1))
-    run.metric("test_loss", results["loss"], "nats", expected=(0.1, 0.18), embedded=(0.02, 0.4))
+    run.metric("test_accuracy", results["accuracy"], "fraction", expected=(0.95, 0.967), embedded=(0.74, 0.86))
+    run.metric("test_loss", results["loss"], "nats", expected=(0.12, 0.165), embedded=(0.5, 0.9))
     worst = results["worst_class_accuracy"]
-    run.metric("test_worst_class_accuracy", worst, "fraction", expected=(0.88, 0.96), embedded=(0.7, 1))
+    run.metric("test_worst_class_accuracy", worst, "fraction", expected=(0.87, 0.95), embedded=(0.4, 0.8))
     for name, line in curves.items():
         run.metric(f"validation_accuracy_{file_name(name)}", line["val_accuracy"][-1], "fraction")
     untrained = curves["RMSprop"]["val_loss"][0]
