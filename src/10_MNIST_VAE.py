@@ -25,7 +25,7 @@ does: the chance comes from outside, and the gradient flows through z_mean and z
 What you will see: the plane of codes decoded as a map of digits, and the map unfolding while the network learns; where
 the test digits lie on it; a walk across it from one digit to another; reconstructions; digits drawn from nothing.
 
-Run:    python src/10_MNIST_VAE.py                 about two and a half minutes on two CPU cores
+Run:    python src/10_MNIST_VAE.py                 about two minutes on two CPU cores
 Makes:  output/10_MNIST_VAE.png and output/10_MNIST_VAE/
 Source: Kingma & Welling, Auto-Encoding Variational Bayes, arXiv:1312.6114;
         Rezende, Mohamed & Wierstra, Stochastic Backpropagation, arXiv:1401.4082
@@ -41,6 +41,7 @@ from lessonkit import run as lesson
 import keras
 import numpy as np
 from keras import layers, ops
+from scipy.special import xlogy
 from scipy.stats import norm
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -49,21 +50,21 @@ from sklearn.neighbors import KNeighborsClassifier
 
 @dataclasses.dataclass(frozen=True)
 class Config(config.Config):
-    """The tutorials' network, trained for fewer epochs with a better learning rate."""
+    """The tutorials' network, trained for few epochs."""
 
-    epochs: config.Count = 8  # the loss falls for 30 epochs and more, but slowly
-    batch_size: config.Count = 128  # larger ones are no faster on a CPU: each step only takes longer
-    learning_rate: config.Rate = 4e-3  # high: possible because the rate begins and ends near nought
+    pictures: config.Count = 240_000  # trained on in all: 4 epochs of MNIST, up to 30 of fewer digits
+    epochs: config.Count | None = None  # instead of --pictures; the loss falls for 30 and more, but slowly
+    batch_size: config.Count = 64  # half the tutorials': twice the steps in about the same time, on a CPU
+    learning_rate: config.Rate = 3e-3  # high: possible because the rate begins and ends near nought
     one_cycle: bool = True  # up to the rate in the first fifth, then down along a cosine; else constant
     latent_dim: Annotated[int, config.Range(2, 256)] = 2  # two, so that all of it can be drawn
-    beta: Annotated[float, config.Range(0, 1000)] = (
-        1.0  # weight of the KL; only with 1 is the loss a bound of -log p(x)
-    )
+    beta: Annotated[float, config.Range(0, 1000)] = 1.0  # weight of the KL; 1 makes the loss the bound itself
     grid: Annotated[int, config.Range(2, 60)] = 30  # digits along each side of the map
 
 
 PRESETS = {
-    "full": {"epochs": 30, "learning_rate": 1e-3, "one_cycle": False},
+    # The tutorials keep Adam's rate at 1e-3 (--learning-rate 1e-3 --no-one-cycle); the cycle ends lower.
+    "full": {"epochs": 30, "batch_size": 128, "learning_rate": 2e-3},
     "smoke": {"epochs": 1, "steps": 3, "batch_size": 16, "limit": 200, "data": "embedded"},
 }
 
@@ -79,7 +80,7 @@ def scaled(images: np.ndarray) -> np.ndarray:
 
 
 def build_encoder(latent_dim: int) -> keras.Model:
-    """A picture -> mean and log-variance of the Gaussian of its codes. A logarithm may be any number, a variance not."""
+    """A picture -> mean and log-variance of the Gaussian of its codes (a logarithm may be any number)."""
     images = keras.Input((28, 28, 1))
     hidden = layers.Conv2D(32, 3, strides=2, padding="same", activation="relu")(images)  # (batch, 14, 14, 32)
     hidden = layers.Conv2D(64, 3, strides=2, padding="same", activation="relu")(hidden)  # (batch, 7, 7, 64)
@@ -143,7 +144,7 @@ class VAE(keras.Model):
         self.kl = keras.metrics.Mean(name="kl")
 
     def call(self, images):
-        """Pictures (batch, 28, 28, 1) -> the distribution of their codes, and the logits decoded from one draw of it."""
+        """Pictures (batch, 28, 28, 1) -> the Gaussians of their codes, and the logits decoded from one draw of each."""
         z_mean, z_log_var = self.encoder(images)
         logits = self.decoder(self.sampling([z_mean, z_log_var]))
         return {"z_mean": z_mean, "z_log_var": z_log_var, "logits": logits}
@@ -187,15 +188,16 @@ def compile_vae(vae: VAE, settings: Config, steps: int) -> None:
 
 
 def train(run, vae: VAE, data) -> lesson.History:
-    """Train on the training digits; after every epoch measure the test digits, and decode the same codes again."""
+    """Train on the training digits; after every epoch measure the test digits; decode the same codes some 20 times."""
     examples = training.Batches(scaled(data.train.images), run.config.batch_size, run.config.seed)
-    compile_vae(vae, run.config, steps=run.config.epochs * examples.steps_per_epoch)
-    fixed = latent_grid(20, run.config.latent_dim)
+    epochs = run.config.epochs or min(30, max(1, run.config.pictures // examples.examples))
+    compile_vae(vae, run.config, steps=epochs * examples.steps_per_epoch)
 
     def sample(model: VAE) -> np.ndarray:
-        return figures.tile(decode(model.decoder, fixed), columns=20, gap=0)
+        return sheet_of_digits(model.decoder, 20, run.config.latent_dim, greys=16)
 
-    return run.fit(vae, examples, validation=(scaled(data.test.images),), sample=sample)
+    test = scaled(data.test.images)
+    return run.fit(vae, examples, epochs=epochs, validation=(test,), sample=sample, sample_every=epochs / 20)
 
 
 # %% Look
@@ -224,9 +226,16 @@ def latent_grid(side: int, latent_dim: int) -> np.ndarray:
     return latents
 
 
+def sheet_of_digits(decoder: Callable, side: int, latent_dim: int, greys: int) -> np.ndarray:
+    """The decoded pictures of a grid of codes as one sheet, uint8; fewer greys make much smaller files."""
+    sheet = figures.tile(decode(decoder, latent_grid(side, latent_dim)), columns=side, gap=0)
+    step = 255 / (greys - 1)
+    return np.round(np.round(sheet / step) * step).astype(np.uint8)
+
+
 def draw_latent_grid(decoder: Callable, side: int, latent_dim: int, loss: float) -> figures.Figure:
     """The map: the decoder's picture of every point of a grid, each with the same share of the probability p(z)."""
-    sheet = figures.tile(decode(decoder, latent_grid(side, latent_dim)), columns=side, gap=0)
+    sheet = sheet_of_digits(decoder, side, latent_dim, greys=32)
     title = f"{side} x {side} codes, decoded: the map of digits ({loss:.1f} nats an image on test digits)"
     figure, cell = figures.subplots(width=8, height=8.2, title=title)
     cell.imshow(sheet, vmin=0, vmax=255)
@@ -245,13 +254,18 @@ DIGIT_COLORS = np.array(
 )
 
 
-def scatter_digits(cell, latents: np.ndarray, labels: np.ndarray, size: float) -> None:
+def scatter_digits(cell, latents: np.ndarray, labels: np.ndarray, size: float, font_size: float) -> None:
     """Codes (n, latent_dim) as dots coloured by class, the digit itself at the median of each class."""
-    cell.scatter(*latents[:, :2].T, s=size, c=DIGIT_COLORS[labels], linewidths=0, rasterized=True)
+    cell.scatter(*latents[:, :2].T, s=size, c=DIGIT_COLORS[labels], linewidths=0)
     for digit in np.unique(labels):
         middle = np.median(latents[labels == digit, :2], axis=0)
-        box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": DIGIT_COLORS[digit], "linewidth": 1.5}
-        cell.annotate(str(digit), middle, ha="center", va="center", fontsize=11, color=DIGIT_COLORS[digit], bbox=box)
+        box = {
+            "boxstyle": "circle,pad=0.2",
+            "facecolor": "white",
+            "edgecolor": DIGIT_COLORS[digit],
+            "linewidth": font_size / 5,
+        }
+        cell.annotate(str(digit), middle, ha="center", va="center", fontsize=font_size, bbox=box)
     cell.set_xlabel("first latent dimension")
     cell.set_ylabel("second latent dimension")
     cell.set_aspect("equal")
@@ -261,27 +275,32 @@ def draw_latent_space(latents: np.ndarray, labels: np.ndarray, accuracy: float) 
     """Where the test digits lie: nobody told the network of classes, yet they part."""
     title = f"{len(labels):,} test digits in the latent plane: five neighbours name {accuracy:.0%} of them rightly"
     figure, cell = figures.subplots(width=8, height=7.4, title=title)
-    scatter_digits(cell, latents, labels, size=5)
+    scatter_digits(cell, latents, labels, size=5, font_size=11)
     for radius, share in ((1, "39 %"), (2, "86 %")):
         turn = np.linspace(0, 2 * np.pi, 200)
         cell.plot(radius * np.cos(turn), radius * np.sin(turn), color="black", linewidth=0.8, linestyle="--")
-        cell.annotate(f"{share} of p(z)", (0, -radius), ha="center", va="bottom", fontsize=8)
+        box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        cell.annotate(f"{share} of p(z)", (0, -radius), ha="center", va="center", fontsize=8, bbox=box)
     return figure
 
 
 def draw_walk(decoder: Callable, ends: np.ndarray, latents: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
-    """Frames of a straight walk between two codes, ends (2, latent_dim), and back: the plane and the decoded picture."""
-    shares = np.linspace(0, 1, 32)[:, None]
+    """Frames of a straight walk between two codes, ends (2, latent_dim), and back: the plane and the picture there."""
+    shares = np.linspace(0, 1, 24)[:, None]
     path = (1 - shares) * ends[0] + shares * ends[1]
     figure, (plane, picture) = figures.subplots(1, 2, width=7, height=3.7, title="A straight walk on the map")
-    scatter_digits(plane, latents, labels, size=3)
-    plane.plot(*path[:, :2].T, color="black", linewidth=1.5)
-    (place,) = plane.plot([], [], marker="o", markersize=10, color="white", markeredgecolor="black", markeredgewidth=2)
+    scatter_digits(plane, latents, labels, size=3, font_size=8)
+    plane.plot(*path[:, :2].T, color="black", linewidth=1.5, zorder=5)
+    (dot,) = plane.plot([], [], "o", markersize=10, color="white", markeredgecolor="black", markeredgewidth=2, zorder=6)
+    images = decode(decoder, path)
+    figures.show_image(picture, images[0])
+    picture.set_title("the digit at the white dot", fontsize=9)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # from here on everything stays in its place
     frames = []
-    for latent, image in zip(path, decode(decoder, path), strict=True):
-        place.set_data(latent[:1], latent[1:2])
-        picture.clear()
-        figures.show_image(picture, image)
+    for latent, image in zip(path, images, strict=True):
+        dot.set_data(latent[:1], latent[1:2])
+        picture.images[0].set_data(image)
         figure.canvas.draw()
         frames.append(np.array(figure.canvas.buffer_rgba())[..., :3])
     figures.plt.close(figure)
@@ -305,8 +324,13 @@ def draw_samples(decoder: Callable, latent_dim: int, seed: int) -> figures.Figur
 
 def draw_curves(history: lesson.History) -> figures.Figure:
     """The loss and its two parts, training against test."""
-    names = {"loss": "loss (nats an image)", "reconstruction": "reconstruction (nats)", "kl": "KL divergence (nats)"}
-    panels = {unit: {"training": history[name], "test": history[f"val_{name}"]} for name, unit in names.items()}
+    parts = {
+        f"{name}, {where}": history[f"{prefix}{name}"]
+        for name in ("loss", "reconstruction")
+        for where, prefix in (("training", ""), ("test", "val_"))
+    }
+    divergence = {"training": history["kl"], "test": history["val_kl"]}
+    panels = {"nats an image": parts, "KL divergence (nats an image)": divergence}
     return figures.curves(history.epochs, panels, "The bound and its two parts")
 
 
@@ -317,17 +341,30 @@ def measure(run, vae: VAE, data) -> float:
     """The bound on held-out digits, one draw of z an image; returns it in nats."""
     scores = vae.evaluate(scaled(data.test.images), batch_size=500, verbose=0, return_dict=True)
     loss = scores["reconstruction"] + scores["kl"]
-    run.metric("test_loss", loss, "nats", expected=(150, 160), embedded=(150, 250))
-    run.metric("test_reconstruction", scores["reconstruction"], "nats", expected=(143, 154), embedded=(140, 250))
-    run.metric("test_kl", scores["kl"], "nats", expected=(5.5, 7.5), embedded=(3, 8))
+    run.metric("test_loss", loss, "nats", expected=(150, 158), embedded=(141, 148))
+    run.metric("test_reconstruction", scores["reconstruction"], "nats", expected=(144, 152), embedded=(136, 143))
+    run.metric("test_kl", scores["kl"], "nats", expected=(5.3, 6.6), embedded=(4.3, 5.5))
     return loss
+
+
+def cross_entropy(images: np.ndarray, ink: np.ndarray) -> float:
+    """What probabilities of ink cost on images in [0, 1], both (n, 28, 28, 1) or broadcast; nats an image, the mean."""
+    return -np.mean(np.sum(xlogy(images, ink) + xlogy(1 - images, 1 - ink), axis=(1, 2, 3)))
+
+
+def measure_references(run, data) -> None:
+    """The two ends of the scale: what a decoder pays that knows no code, and what a perfect copy pays."""
+    test = scaled(data.test.images)
+    mean_image = (scaled(data.train.images).sum(axis=0, keepdims=True) + 1) / (len(data.train) + 2)  # never 0 or 1
+    run.metric("mean_image_loss", cross_entropy(test, mean_image), "nats", expected=(205, 207), embedded=(173, 174))
+    run.metric("pixel_entropy", cross_entropy(test, test), "nats", expected=(45, 46), embedded=(35, 36))
 
 
 def measure_neighbours(run, latents: np.ndarray, labels: np.ndarray, data, vae: VAE) -> float:
     """Share of the test digits whose class the five nearest training codes name: how well the map parts the classes."""
     neighbours = KNeighborsClassifier(5).fit(encode(vae, scaled(data.train.images)), data.train.labels)
     accuracy = neighbours.score(latents, labels)
-    run.metric("neighbour_accuracy", accuracy, "fraction", expected=(0.7, 0.9), embedded=(0.4, 1))
+    run.metric("neighbour_accuracy", accuracy, "fraction", expected=(0.55, 0.8), embedded=(0.3, 0.6))
     return accuracy
 
 
@@ -350,14 +387,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.diagram(vae.decoder, "decoder")
         history = train(run, vae, data)
         loss = measure(run, vae, data)
+        measure_references(run, data)
         latents = encode(vae, images)
         accuracy = measure_neighbours(run, latents, labels, data, vae)
         grid = draw_latent_grid(vae.decoder, run.config.grid, run.config.latent_dim, loss)
         run.figure("latent_grid", grid, headline=True)
         run.gif("training", history.frames)
         run.figure("latent_space", draw_latent_space(latents, labels, accuracy))
-        ends = np.stack([typical(latents, labels, digit) for digit in (1, 0)])
-        run.gif("walk", draw_walk(vae.decoder, ends, latents[:2000], labels[:2000]))
+        ends = np.stack([typical(latents, labels, digit) for digit in (0, 7)])
+        run.gif("walk", draw_walk(vae.decoder, ends, latents[:1000], labels[:1000]))
         run.figure("reconstructions", draw_reconstructions(vae, images[:10]))
         run.figure("samples", draw_samples(vae.decoder, run.config.latent_dim, run.config.seed))
         run.figure("curves", draw_curves(history))

@@ -1,9 +1,10 @@
 """Lesson 06: the size and the mathematics of the convnet, its augmentation, its kept weights."""
 
 import dataclasses
+import types
 
 from lessonkit import figures, training
-from lessonkit.config import PUBLISHED
+from lessonkit.config import PUBLISHED, StudyError
 from lessonkit.datasets.embedded import objects
 
 import keras
@@ -14,6 +15,7 @@ from conftest import load_lesson
 
 lesson = load_lesson("06_CIFAR10_convnet")
 SETTINGS = lesson.Config()
+MIX = np.eye(3, dtype="float32")  # colours that have nothing to do with each other
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,11 @@ def test_a_convolution_moves_with_its_picture(pictures):
 def test_pooling_first_or_last_costs_the_same_weights():
     last = dataclasses.replace(SETTINGS, pool_first=False)
     assert lesson.build_model(last).count_params() == lesson.build_model(SETTINGS).count_params()
+
+
+def test_too_many_poolings_give_one_line():
+    with pytest.raises(StudyError, match="use fewer"):
+        lesson.build_model(dataclasses.replace(SETTINGS, pooled=(1, 2, 3, 4, 5, 6)))
 
 
 def test_training_uses_the_batch_and_dropout(pictures):
@@ -115,7 +122,7 @@ def test_augmentation_shifts_and_mirrors_and_nothing_else():
     assert (steps == np.where(mirrored, -1, 1)[:, None, None]).all()
     assert 0.4 < mirrored.mean() < 0.6
     down = inner[:, 0, 0, 0] - 8
-    across = np.where(mirrored, 31 - inner[:, 0, 0, 1], inner[:, 0, 0, 1]) - 8
+    across = inner[:, 0, 0, 1] - np.where(mirrored, 31 - 8, 8)
     assert set(down) == set(range(-4, 5)) and set(across) == set(range(-4, 5))
     assert abs(np.corrcoef(down, across)[0, 1]) < 0.2, "the two shifts are drawn independently"
 
@@ -135,7 +142,7 @@ def test_augmentation_draws_anew_in_each_step_and_again_for_the_same(pictures):
 
 
 def test_batches_resume_with_the_same_draws(pictures):
-    split = type("Split", (), {"images": pictures[0], "labels": pictures[1].astype("int32")})
+    split = types.SimpleNamespace(images=pictures[0], labels=pictures[1].astype("int32"))
     settings = dataclasses.replace(SETTINGS, batch_size=32)
     whole = [images.numpy() for images, _ in lesson.batches(split, settings).dataset().take(12)]
     resumed = [images.numpy() for images, _ in lesson.batches(split, settings).dataset(9).take(3)]
@@ -183,34 +190,57 @@ def test_published_weights_are_small_and_whole():
 
 def test_ascent_raises_its_own_channel(model):
     settings = dataclasses.replace(SETTINGS, canvas=32, ascent_steps=25)
-    start = lesson.excite(model, "norm2", [5, 40], dataclasses.replace(settings, ascent_steps=1))
-    end = lesson.excite(model, "norm2", [5, 40], settings)
+    start = lesson.excite(model, "norm2", [5, 40], MIX, dataclasses.replace(settings, ascent_steps=1))
+    end = lesson.excite(model, "norm2", [5, 40], MIX, settings)
     assert end.shape == (2, 32, 32, 3) and end.dtype == np.uint8
     seen = keras.Model(model.input, model.get_layer("norm2").output)
     before, after = (seen.predict(images, verbose=0).mean(axis=(1, 2)) for images in (start, end))
     assert after[0, 5] > before[0, 5] + 0.03 and after[1, 40] > before[1, 40] + 0.03
     assert after[0, 5] > after[1, 5] + 0.03 and after[1, 40] > after[0, 40] + 0.03, "each picture raises its own"
-    assert (end == lesson.excite(model, "norm2", [5, 40], settings)).all(), "the same seed, the same pictures"
+    assert (end == lesson.excite(model, "norm2", [5, 40], MIX, settings)).all(), "the same seed, the same pictures"
 
 
 def test_waves_are_the_inverse_fourier_transform():
-    """Silence is middle grey; a single wave of one cycle is a cosine, whose loudness is its length."""
+    """Silence is middle grey; a single wave of one cycle is a cosine, as loud as its length to the power 1.5."""
     waves = np.zeros((1, 3, 16, 9, 2), np.float32)
-    assert np.allclose(lesson.waves_to_pictures(waves, 16), 127.5)
+    assert np.allclose(lesson.waves_to_pictures(waves, 16, MIX), 127.5)
     waves[0, 0, 0, 1, 0] = 1
-    red = lesson.waves_to_pictures(waves, 16).numpy()[0, :, :, 0]
+    red = lesson.waves_to_pictures(waves, 16, MIX).numpy()[0, :, :, 0]
     logit = np.log(red / (255 - red))
-    wanted = 16 * 2 * np.cos(2 * np.pi * np.arange(16) / 16) / 16**2
+    wanted = 16**1.5 * 2 * np.cos(2 * np.pi * np.arange(16) / 16) / 16**2
     np.testing.assert_allclose(logit, np.tile(wanted, (16, 1)), atol=1e-4)
 
 
+def test_colour_mix_is_the_root_of_the_covariance():
+    rng = np.random.default_rng(2)
+    colours = rng.normal(128, 10, (40, 8, 8, 1)) + rng.normal(0, [3, 6, 9], (40, 8, 8, 3))
+    mix = lesson.colour_mix(colours)
+    ratio = mix @ mix / np.cov(colours.reshape(-1, 3).T)
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-3)
+    np.testing.assert_allclose(mix, mix.T, atol=1e-6)
+    assert mix.max() == 1
+
+
+def test_channels_of_classes_weighs_differences_against_deviations():
+    """Loud for everything, or loud and erratic, tells no class; a class without pictures does no harm."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 10
+    found = rng.normal(0, 0.1, (300, 40))
+    found[np.arange(300), 3 * labels] += 1  # channel 3c for class c
+    found[:, 1] += 50
+    found[:, 2] += 3 * (labels == 4) + rng.normal(0, 20, 300)
+    assert lesson.channels_of_classes(found, labels).tolist() == list(range(0, 30, 3))
+    assert lesson.channels_of_classes(found[labels != 9], labels[labels != 9]).tolist()[:9] == list(range(0, 27, 3))
+
+
 def test_favourites_are_the_most_exciting(model, pictures):
-    found = lesson.responses(model, "relu5", pictures[0])
+    images, labels = pictures
+    found = lesson.responses(model, images)
     assert found.shape == (256, 128) and (found >= 0).all()
-    chosen = lesson.channels_of_classes(model, found)
-    assert chosen.shape == (10,) and chosen.max() < 128
-    figure = lesson.draw_favourites(pictures[0][:10], found[:, chosen], pictures[0], objects.CLASS_NAMES)
-    best = pictures[0][np.argmax(found[:, chosen[3]])] / 255
-    shown = figure.axes[10 + 3].images[0].get_array()
-    np.testing.assert_allclose(shown, best)
+    order = lesson.favourites(found[:, :10])
+    assert (order[0] == np.argmax(found[:, :10], axis=0)).all() and order.shape == (5, 10)
+    assert lesson.of_their_class(np.tile(np.arange(10), (5, 1)), np.arange(10)) == 1
+    split = types.SimpleNamespace(images=images, labels=labels)
+    figure = lesson.draw_favourites(images[:10], order, split, objects.CLASS_NAMES)
+    np.testing.assert_allclose(figure.axes[10 + 3].images[0].get_array(), images[order[0, 3]] / 255)
     figures.plt.close(figure)

@@ -106,6 +106,19 @@ def test_measure_looks_at_held_out_digits_alone(vae, images):
     assert reported["test_loss"] == loss == reported["test_reconstruction"] + reported["test_kl"]
 
 
+def test_references_enclose_what_a_model_can_score():
+    random, reported = np.random.default_rng(0), {}
+    run = types.SimpleNamespace(metric=lambda name, value, *_, **__: reported.update({name: value}))
+    pictures = np.where(random.random((50, 28, 28)) < 0.5, 255, 51).astype("uint8")  # half of the pixels 1, half 0.2
+    data = types.SimpleNamespace(train=lesson.datasets.source.Split(pictures, np.zeros(50)), test=None)
+    data.test = data.train
+    lesson.measure_references(run, data)
+    entropy = -(0.2 * np.log(0.2) + 0.8 * np.log(0.8))  # of a grey pixel; a white one has none
+    assert reported["pixel_entropy"] == pytest.approx(784 * 0.5 * entropy, rel=0.02)
+    mean_entropy = -(0.6 * np.log(0.6) + 0.4 * np.log(0.4))
+    assert reported["mean_image_loss"] == pytest.approx(784 * mean_entropy, rel=0.02)
+
+
 # The draw of z
 
 

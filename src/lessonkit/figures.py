@@ -1,6 +1,5 @@
 """Figures in one style: image grids, curves, confusion matrices, model diagrams."""
 
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -157,56 +156,6 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, class_names: S
             )
     figure.text(0.02, 0.01, "numbers: % of the true class", fontsize=8, color="#666666")
     return figure
-
-
-def heat_map(
-    matrix: np.ndarray,
-    title: str,
-    columns: str,
-    rows: str,
-    values: str,
-    words: Sequence[str] | None = None,
-    low: float = 0,
-) -> Figure:
-    """A square matrix of values from `low` (0 or -1) to 1 with a colour bar; `words` name its rows and columns."""
-    figure, axes = subplots(width=6.8, height=5.8, title=title)
-    image = axes.imshow(matrix, cmap="Blues" if low == 0 else "RdBu_r", vmin=low, vmax=1)
-    axes.grid(False)
-    if words is not None:
-        axes.set_xticks(range(len(words)), words, rotation=60, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(words)), words)
-    axes.set_xlabel(columns)
-    axes.set_ylabel(rows)
-    figure.colorbar(image, label=values, shrink=0.85)
-    return figure
-
-
-def bar_panels(rows: Mapping[str, Sequence[float]], labels: Sequence[str], title: str) -> Figure:
-    """A panel of bars per label, a bar per row; the last row is what the others are compared with."""
-    figure, axes = subplots(1, len(labels), width=9, height=0.3 * len(rows) + 1.1, title=title)
-    colors = [COLORS[0]] * (len(rows) - 1) + [COLORS[1]]
-    for column, (cell, label) in enumerate(zip(axes, labels, strict=True)):
-        values = [row[column] for row in rows.values()]
-        cell.bar_label(cell.barh(list(rows), values, color=colors), fmt="%.3g", padding=2, fontsize=8)
-        cell.axvline(values[-1], color=colors[-1], linestyle="--", linewidth=1)
-        cell.set_xlabel(label)
-        cell.margins(x=0.22)
-        cell.invert_yaxis()
-        cell.label_outer()
-    return figure
-
-
-def text_table(axes, texts: Mapping[str, str], columns: int, lines: int) -> None:
-    """Fill axes with a row per text: its name in bold, then the text, broken into lines of so many columns."""
-    top = 0.0
-    for name, text in texts.items():
-        wrapped = textwrap.wrap(text, columns, max_lines=lines, placeholder=" ...")
-        axes.axhline(top - 0.6, color="#cccccc", linewidth=0.8)
-        axes.text(0, top, name.replace(" ", "\n", 1), va="top", fontsize=9, weight="bold")
-        axes.text(0.14, top, "\n".join(wrapped), va="top", fontsize=9)
-        top += max(len(wrapped), 2) + 0.9
-    axes.set(xlim=(0, 1), ylim=(top - 0.6, -0.6))
-    axes.set_axis_off()
 
 
 def diagram(model: keras.Model, path: Path) -> Path:

@@ -4,13 +4,15 @@ import contextlib
 import csv
 import dataclasses
 import json
+import math
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lessonkit import config as command_line
@@ -49,6 +51,7 @@ class Run:
         self.metrics: dict[str, dict] = {}
         self.rows: list[tuple] = []  # of metrics.csv: part, epoch, metric, value
         self.online: bool | None = None  # decided once, at the first download
+        self.publishes = True  # False: what was published stays as it is (a run that only prints something)
         self.folder = config.output_dir / name
         self.checkpoints = self.folder / "checkpoints"
         self.staging = config.output_dir / f".partial-{name}-{os.getpid()}"
@@ -60,7 +63,8 @@ class Run:
         (self.staging / name).mkdir(parents=True)
         self.say(f"{name} · preset {config.preset} · seed {config.seed} · {self.device}")
         for field in command_line.TRAINING_FLAGS:
-            if getattr(defaults, field) is None and getattr(config, field) and field != "steps":
+            unused = getattr(defaults, field) is None and field not in vars(type(config))  # the lesson leaves it alone
+            if unused and getattr(config, field) and field != "steps":
                 self.say(f"note: this lesson has no use for {command_line.flag(field)}")
 
     def say(self, line: str) -> None:
@@ -112,7 +116,7 @@ class Run:
         name: str = "model",
         validation: tuple | None = None,
         sample: Callable[[keras.Model], np.ndarray] | None = None,
-        sample_every: int = 1,
+        sample_every: float = 1,
     ) -> History:
         """`model.fit` with resume, a NaN guard, a checkpoint every epoch, and samples as frames of a GIF.
 
@@ -121,15 +125,20 @@ class Run:
             epochs: those of the config if not given; `--steps` cuts both short.
             name: of the model among those that this lesson trains.
             validation: arrays (inputs, targets) that are evaluated after every epoch.
-            sample: model -> uint8 array, taken before training and every `sample_every` epochs.
+            sample: model -> uint8 array, taken before training, every `sample_every` epochs, and at the end.
+            sample_every: may be a fraction: 0.25 is four times an epoch.
         """
         epochs = epochs or self.config.epochs
         total = min(epochs * train.steps_per_epoch, self.config.steps or sys.maxsize)
         variables, counter = training.state(model)
         checkpoint = self.checkpoint(name, epochs_planned=epochs)
-        history, frames = [], []
+        history, frames, sample_steps = [], [], math.ceil(sample_every * train.steps_per_epoch)
         if self.config.resume and (restored := checkpoint.restore(variables)):
             history, frames = restored[0]["history"], restored[1]
+            if int(counter.iterations) < total:
+                del frames[
+                    1 + int(counter.iterations) // sample_steps :
+                ]  # the last, where --steps had cut the training
             self.say(f"{name}: resumed at step {int(counter.iterations)} of {total}")
         elif sample is not None:
             frames.append(sample(model))
@@ -137,8 +146,13 @@ class Run:
         def save():
             checkpoint.save(variables, {"history": history}, frames)
 
+        def look():
+            step = int(counter.iterations)
+            if sample is not None and (step % sample_steps == 0 or step == total):
+                frames.append(sample(model))
+
         with self.part("training"), training.Interrupts() as interrupts:
-            watch = training.Watch(save, interrupts, history, frames, sample, sample_every)
+            watch = training.Watch(save, interrupts, history, look)
             while (done := int(counter.iterations)) < total:
                 epoch, into_epoch = divmod(done, train.steps_per_epoch)
                 if into_epoch == 0 and total - done >= train.steps_per_epoch:  # whole epochs, in one go
@@ -157,13 +171,53 @@ class Run:
                 )
         return self.history(name, history, frames)
 
+    @contextlib.contextmanager
+    def loop(self, steps: int, variables: list, counter: keras.Optimizer, *, name: str = "model", **options):
+        """The frame of a hand-written training loop: resume, progress, a NaN guard, samples and checkpoints.
+
+            with run.loop(steps, variables, optimizer, sample=draw, sample_every=100) as loop:
+                for images in loop.batches(examples):
+                    loop.log(train_step(images))
+            history = run.history("model", loop.history, loop.frames)
+
+        Args:
+            variables: all that the training changes: weights, random states, the optimizers' variables.
+            counter: the optimizer whose `iterations` count the steps.
+            options: those of training.Loop: sample, measure, log_every, sample_every.
+        """
+        checkpoint = self.checkpoint(name)
+
+        def save():
+            checkpoint.save(variables, {"history": loop.history, "pending": loop.pending}, loop.frames)
+
+        with self.part("training"), training.Interrupts() as interrupts:
+            loop = training.Loop(steps, counter, save, interrupts, **options)
+            if self.config.resume and (restored := checkpoint.restore(variables)):
+                loop.restore(**restored[0], frames=restored[1])
+                self.say(f"{name}: resumed at step {loop.step} of {steps}")
+            yield loop
+
     def history(self, name: str, entries: list[dict], frames: list[np.ndarray]) -> History:
         """Keep a training's logs for metrics.csv, and hand them out by name."""
         names = [key for key in entries[-1] if key != "epoch"] if entries else []
         for entry in entries:
-            self.rows += [(name, entry["epoch"], key, entry.get(key, float("nan"))) for key in names]
+            self.rows += [(name, entry["epoch"], key, entry[key]) for key in names if key in entry]
         values = {key: [entry.get(key, float("nan")) for entry in entries] for key in names}
         return History([entry["epoch"] for entry in entries], values, frames)
+
+    def save_model(self, model: keras.Model, name: str) -> None:
+        """Keep a trained model among the checkpoints, whole, for `load_model` in a later run."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        partial = self.checkpoints / f"{name}.{os.getpid()}.partial.keras"
+        model.save(partial)
+        partial.replace(self.checkpoints / f"{name}.keras")
+
+    def load_model(self, name: str) -> keras.Model:
+        """The model that an earlier run kept; StudyError where there is none."""
+        path = self.checkpoints / f"{name}.keras"
+        if not path.exists():
+            raise StudyError(f"{path}: no run has trained this model yet; run the lesson first")
+        return keras.saving.load_model(path, compile=False)
 
     # Results
 
@@ -208,6 +262,10 @@ class Run:
     def text(self, name: str, content: str) -> None:
         """Write a text file such as a model summary."""
         self._place(name).write_text(content, encoding="utf-8")
+
+    def arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write arrays by name as an .npz file, for instance weights that later lessons use."""
+        np.savez(self._place(name), **arrays)
 
     def small_print(self) -> str:
         """What a picture was made from: data, weights, preset, seed."""
@@ -291,7 +349,8 @@ def run(file: str, config_class: type[Config], presets: Presets, argv: Sequence[
         command = shlex.join(["python", f"src/{name}.py", *(word for word in arguments if word != "--resume")])
         this = Run(name, config, command_line.preset_config(config_class, presets, config.preset), command)
         yield this
-        this.publish()
+        if this.publishes:
+            this.publish()
     except StudyError as problem:
         _end(f"{name}: {problem}", problem.status)
     except KeyboardInterrupt:
@@ -308,12 +367,14 @@ def run(file: str, config_class: type[Config], presets: Presets, argv: Sequence[
 
 
 def remove_leftovers(output_dir: Path, name: str) -> None:
-    """Remove the hidden folders of runs of this lesson that were killed."""
-    for folder in output_dir.glob(f".partial-{name}-*") if output_dir.is_dir() else ():
+    """Remove what runs of this lesson that were killed left half-written: hidden folders, pieces of checkpoints."""
+    pieces = (output_dir / name / "checkpoints").glob("*.partial*")
+    for left in (*output_dir.glob(f".partial-{name}-*"), *pieces) if output_dir.is_dir() else ():
+        process = re.search(r"(\d+)(\.partial.*)?$", left.name)
         try:
-            os.kill(int(folder.name.rpartition("-")[2]), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(folder, ignore_errors=True)
+            os.kill(int(process[1]) if process else 0, 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         except PermissionError:
             pass  # somebody else's run, still going
 

@@ -5,7 +5,8 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lessonkit.config import StudyError, TrainingError
@@ -27,13 +28,23 @@ class Batches:
         seed: of the permutations.
         transform: (*arrays) or, with `random=True`, (*arrays, seed of shape (2,)) -> what the model is trained on;
             runs in tf.data, on the CPU. The seed is for TensorFlow's stateless random operations.
+        parts: cut a pass over the examples into so many epochs, where one pass is long and reports are wanted sooner.
     """
 
-    def __init__(self, arrays, batch_size: int, seed: int, transform: Callable | None = None, random: bool = False):
+    def __init__(
+        self,
+        arrays,
+        batch_size: int,
+        seed: int,
+        transform: Callable | None = None,
+        random: bool = False,
+        parts: int = 1,
+    ):
         self.arrays = arrays if isinstance(arrays, tuple) else (arrays,)
         self.examples = len(self.arrays[0])
         self.batch_size = min(batch_size, self.examples)
-        self.steps_per_epoch = self.examples // self.batch_size
+        self.steps_per_pass = self.examples // self.batch_size
+        self.steps_per_epoch = max(self.steps_per_pass // parts, 1)
         self.seed, self.transform, self.random = seed, transform, random
 
     def dataset(self, first_step: int = 0) -> tf.data.Dataset:
@@ -42,10 +53,10 @@ class Batches:
             arrays = [tf.constant(array) for array in self.arrays]
 
         def batch(step):
-            epoch, start = step // self.steps_per_epoch, step % self.steps_per_epoch * self.batch_size
+            done, start = step // self.steps_per_pass, step % self.steps_per_pass * self.batch_size
             positions = tf.range(start, start + self.batch_size, dtype=tf.int64)
             chosen = tf.random.experimental.index_shuffle(
-                positions, seed=tf.cast(tf.stack([self.seed, epoch]), tf.int32), max_index=np.int64(self.examples - 1)
+                positions, seed=tf.cast(tf.stack([self.seed, done]), tf.int32), max_index=np.int64(self.examples - 1)
             )
             parts = [tf.ensure_shape(tf.gather(array, chosen), (self.batch_size, *array.shape[1:])) for array in arrays]
             if self.random:
@@ -115,11 +126,11 @@ def state(model: keras.Model) -> tuple[list, keras.Optimizer]:
     return model.variables + [variable for optimizer in optimizers for variable in optimizer.variables], optimizers[0]
 
 
-def check_finite(logs: dict, epoch: int) -> None:
-    """Raise TrainingError when a logged value is NaN or infinite."""
+def check_finite(logs: dict, number: int, unit: str = "epoch") -> None:
+    """Raise TrainingError when a logged value is NaN or infinite; epochs and steps are counted from 0."""
     for name, value in logs.items():
         if not math.isfinite(value):
-            raise TrainingError(f"{name} turned {value} in epoch {epoch + 1}; try a smaller --learning-rate")
+            raise TrainingError(f"{name} turned {value} in {unit} {number + 1}; try a smaller --learning-rate")
 
 
 class Interrupts:
@@ -149,20 +160,11 @@ class Interrupts:
 
 
 class Watch(keras.callbacks.Callback):
-    """Looks at every batch for NaN and for Ctrl-C; after every epoch keeps history, sample and checkpoint."""
+    """Looks at every batch for NaN and for Ctrl-C, and calls `look`; after every epoch keeps history and checkpoint."""
 
-    def __init__(
-        self,
-        save: Callable,
-        interrupts: Interrupts,
-        history: list[dict],
-        frames: list[np.ndarray],
-        sample: Callable | None,
-        sample_every: int,
-    ):
+    def __init__(self, save: Callable, interrupts: Interrupts, history: list[dict], look: Callable):
         super().__init__()
-        self.save, self.interrupts, self.history, self.frames = save, interrupts, history, frames
-        self.sample, self.sample_every, self.epoch = sample, sample_every, 0
+        self.save, self.interrupts, self.history, self.look, self.epoch = save, interrupts, history, look, 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -174,15 +176,95 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         check_finite(logs, self.epoch)
+        self.look()
 
     def on_epoch_end(self, epoch, logs=None):
         check_finite(logs, epoch)
-        again = bool(self.history) and self.history[-1]["epoch"] == epoch + 1  # --steps had cut it, now there are more
-        if again:
-            self.history.pop()
+        if self.history and self.history[-1]["epoch"] == epoch + 1:
+            self.history.pop()  # the first part of an epoch that --steps had cut; now there are more
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
-        if self.sample is not None and (epoch + 1) % self.sample_every == 0:
-            if again:
-                self.frames.pop()
-            self.frames.append(self.sample(self.model))
         self.save()
+
+
+class Loop:
+    """The bookkeeping of a hand-written training loop; `run.loop` makes it and says how it is used.
+
+    Args:
+        save: called after every `sample_every` steps, after the last, and before an interrupt ends the training.
+        counter: an optimizer that takes one step in every step of the loop.
+        sample: () -> uint8 array, a frame of the GIF; measure: () -> {name: value}. Both are called before the first
+            step, after every `sample_every` steps, and after the last.
+        log_every: so many steps make one entry of the history, the mean of what they logged; divides sample_every.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        counter: keras.Optimizer,
+        save: Callable,
+        interrupts: Interrupts,
+        sample: Callable | None = None,
+        measure: Callable | None = None,
+        log_every: int = 10,
+        sample_every: int = 100,
+    ):
+        self.steps, self.counter, self.save, self.interrupts = steps, counter, save, interrupts
+        self.sample, self.measure, self.log_every, self.sample_every = sample, measure, log_every, sample_every
+        self.history, self.frames, self.pending, self.bar = [], [], [], None
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+        return int(self.counter.iterations)
+
+    def batches(self, examples: Batches) -> Iterator:
+        """The batches of the steps that are left."""
+        if self.step == 0 and not self.history:
+            self.history.append({"epoch": 0})
+            self._look()
+        for batch in examples.dataset(self.step).take(self.steps - self.step):
+            if self.interrupts.asked:
+                self.save()
+                raise KeyboardInterrupt
+            yield batch
+
+    def restore(self, history: list[dict], pending: list[dict], frames: list[np.ndarray]) -> None:
+        """Go on from a checkpoint. What was only recorded because --steps had ended the training there is dropped."""
+        self.history, self.pending, self.frames = history, pending, frames
+        if self.step < self.steps:
+            self.history = [entry for entry in history if entry["epoch"] % self.log_every == 0]
+            self.frames = frames[: 1 + self.step // self.sample_every]
+
+    def log(self, logs: dict) -> None:
+        """To be called at the end of every step, with its losses and the like (scalars)."""
+        step, logs = self.step, {name: float(value) for name, value in logs.items()}
+        check_finite(logs, step - 1, "step")
+        self._show(step, logs)
+        self.pending.append(logs)
+        look = step % self.sample_every == 0 or step == self.steps
+        if look or step % self.log_every == 0:
+            means = {name: sum(entry[name] for entry in self.pending) / len(self.pending) for name in logs}
+            self.history.append({"epoch": step, **means})
+        if step % self.log_every == 0:
+            self.pending = []
+        if look:
+            self._look()
+            self.save()
+
+    def _look(self) -> None:
+        if self.measure:
+            self.history[-1].update(self.measure())
+        if self.sample:
+            self.frames.append(self.sample())
+
+    def _show(self, step: int, logs: dict) -> None:
+        """A progress bar in a terminal, else ten lines in all."""
+        if sys.stdout.isatty():
+            if self.bar is None:
+                self.before = step - 1
+                self.bar = keras.utils.Progbar(self.steps - self.before, stateful_metrics=list(logs), unit_name="step")
+            self.bar.update(step - self.before, list(logs.items()))
+        elif step % max(1, self.steps // 10) == 0:
+            print(
+                f"step {step:,} of {self.steps:,}", *(f"{name} {value:.3f}" for name, value in logs.items()), flush=True
+            )

@@ -24,10 +24,7 @@ def main() -> int:
             try:
                 print(f"{wanted.name}: {source.fetch(Fetching, download)}")
             except (LookupError, StudyError) as problem:
-                print(
-                    f"{wanted.name}: {problem}; place {wanted.files[0]} in a folder and name it with --data-dir",
-                    file=sys.stderr,
-                )
+                print(f"{wanted.name}: {problem}; {wanted.how_to_place}", file=sys.stderr)
                 status = 2
     return status
 

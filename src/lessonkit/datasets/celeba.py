@@ -81,6 +81,7 @@ def celeba_source(counts: dict[str, int]) -> source.Source:
         read_downloads=lambda paths: read_faces(*paths, counts),
         embedded=lambda: draw_faces(counts),
         stand_in="faces drawn from known attributes",
+        by_hand=f"img_align_celeba.zip and {ATTRIBUTE_FILE} (from mmlab.ie.cuhk.edu.hk/projects/CelebA.html)",
     )
 
 
@@ -126,10 +127,10 @@ def read_attribute_file(path: Path) -> tuple[list[str], list[list[str]]]:
     """Names of the attributes; and a row for every face: its file's name, then "1" or "-1" for every attribute."""
     if not path.is_file():
         raise StudyError(f"{path}: missing; place CelebA's {ATTRIBUTE_FILE} beside the pictures")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     if len(lines) < 4 or not lines[0].strip().isdigit():
         raise StudyError(
-            f"{path}: should begin with the number of faces and the names of the attributes, then list two faces or more"
+            f"{path}: should be the number of faces, the names of the attributes, and two faces or more, each in a line"
         )
     if int(lines[0]) != len(lines) - 2:
         raise StudyError(f"{path}: announces {int(lines[0])} faces but lists {len(lines) - 2}; fetch it again")

@@ -44,6 +44,12 @@ class Source:
     read_downloads: Callable[[list[Path]], Any]
     embedded: Callable[[], Any]
     stand_in: str  # what the embedded data are, for the small print
+    by_hand: str = ""  # what to place in the data folder, where it is more than the first of `files`
+
+    @property
+    def how_to_place(self) -> str:
+        """What to do when the data cannot be fetched."""
+        return f"place {self.by_hand or self.files[0]} in a folder and name it with --data-dir"
 
 
 def load(run, source: Source) -> tuple[Any, str, str]:
@@ -62,9 +68,7 @@ def load(run, source: Source) -> tuple[Any, str, str]:
         paths = [fetch(run, download) for download in source.downloads]
     except LookupError as problem:
         if run.config.data == "real":
-            raise StudyError(
-                f"{source.name}: {problem}; place {source.files[0]} in a folder and name it with --data-dir"
-            ) from None
+            raise StudyError(f"{source.name}: {problem}; {source.how_to_place}") from None
         run.say(f"{source.name}: {problem}; using the embedded stand-in")
         return source.embedded(), "embedded", source.stand_in
     return read(source.read_downloads, paths), "real", f"{source.downloads[0].file} in Keras' cache"
@@ -143,7 +147,11 @@ def is_online(run, url: str) -> bool:
 
 def digest(path: Path, like: str) -> str:
     """The hash of a file in hexadecimal: md5 or sha256, by the length of the one it is compared with."""
-    return hashlib.new("md5" if len(like) == 32 else "sha256", path.read_bytes()).hexdigest()
+    hashing = hashlib.new("md5" if len(like) == 32 else "sha256")
+    with path.open("rb") as file:
+        while part := file.read(2**20):  # an archive may be larger than the memory
+            hashing.update(part)
+    return hashing.hexdigest()
 
 
 # Images with labels

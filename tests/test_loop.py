@@ -1,0 +1,105 @@
+"""The frame of hand-written training loops: means, samples, checkpoints, resume, and the guard against NaN."""
+
+import dataclasses
+import signal
+
+from lessonkit import config, training
+from lessonkit import run as lesson
+
+import keras
+import numpy as np
+import pytest
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(config.Config):
+    """A walk of one variable."""
+
+    steps: config.Count = 7
+    rate: float = 0.1
+
+
+def walk(folder, *flags, interrupt_at=None, poison_at=None):
+    """Steps of gradient descent on the mean of ever new batches; returns (weight, history, frames)."""
+    with lesson.run("99_walk.py", Config, {}, ["--data", "embedded", "--output-dir", str(folder), *flags]) as run:
+        weight, optimizer = keras.Variable(0.0), keras.optimizers.SGD(run.config.rate)
+        optimizer.build([weight])
+        examples = training.Batches(np.arange(20, dtype="float32"), 3, seed=1)
+        with run.loop(
+            run.config.steps,
+            [weight, *optimizer.variables],
+            optimizer,
+            sample=lambda: np.full((1, 1), float(weight), np.uint8),
+            measure=lambda: {"weight": float(weight)},
+            log_every=2,
+            sample_every=4,
+        ) as loop:
+            for batch in loop.batches(examples):
+                optimizer.apply([keras.ops.mean(batch)], [weight])
+                if loop.step == interrupt_at:
+                    signal.raise_signal(signal.SIGINT)
+                loop.log({"mean": keras.ops.mean(batch) if loop.step != poison_at else float("nan")})
+        history = run.history("walk", loop.history, loop.frames)
+        return float(weight), history, loop
+
+
+def test_means_samples_and_measures(tmp_path):
+    weight, history, loop = walk(tmp_path)
+    assert history.epochs == [0, 2, 4, 6, 7]
+    examples = training.Batches(np.arange(20, dtype="float32"), 3, seed=1)
+    means = [float(np.mean(batch)) for batch in examples.dataset().take(7)]
+    expected = [np.nan, np.mean(means[:2]), np.mean(means[2:4]), np.mean(means[4:6]), means[6]]
+    assert history["mean"] == pytest.approx(expected, nan_ok=True)
+    walked = np.concatenate([[0], -0.1 * np.cumsum(means)])
+    measured = [at for at, value in zip(history.epochs, history["weight"], strict=True) if np.isfinite(value)]
+    assert measured == [0, 4, 7] and len(history.frames) == 3
+    assert history["weight"][2] == pytest.approx(walked[4]) and weight == pytest.approx(walked[7])
+
+
+@pytest.mark.parametrize("at", [1, 2, 4, 5])
+def test_interrupted_and_resumed(tmp_path, at):
+    unbroken, history, _ = walk(tmp_path / "a")
+    with pytest.raises(SystemExit) as stop:
+        walk(tmp_path / "b", interrupt_at=at)
+    assert stop.value.code == 130
+    resumed, resumed_history, loop = walk(tmp_path / "b", "--resume")
+    assert resumed == unbroken and loop.step == 7
+    assert resumed_history.epochs == history.epochs
+    for name in ("mean", "weight"):
+        assert resumed_history[name] == pytest.approx(history[name], nan_ok=True)
+    assert np.array_equal(resumed_history.frames, history.frames)
+
+
+@pytest.mark.parametrize("first", [1, 4, 5])
+def test_cut_by_steps_and_resumed(tmp_path, first):
+    unbroken, history, _ = walk(tmp_path / "a")
+    walk(tmp_path / "b", "--steps", str(first))
+    resumed, resumed_history, _ = walk(tmp_path / "b", "--resume")
+    assert resumed == unbroken and resumed_history.epochs == history.epochs
+    assert resumed_history["mean"] == pytest.approx(history["mean"], nan_ok=True)
+    assert np.array_equal(resumed_history.frames, history.frames)
+
+
+def test_finished_run_resumed_has_nothing_to_do(tmp_path):
+    weight, history, _ = walk(tmp_path)
+    again, same, _ = walk(tmp_path, "--resume")
+    assert again == weight and same.epochs == history.epochs
+
+
+def test_nan_ends_the_training(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        walk(tmp_path, poison_at=3)
+    assert stop.value.code == 1 and "mean turned nan in step 3" in capsys.readouterr().err
+
+
+def test_other_settings_are_refused(tmp_path, capsys):
+    walk(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        walk(tmp_path, "--resume", "--rate", "0.2")
+    assert stop.value.code == 2 and "rate" in capsys.readouterr().err
+
+
+def test_ten_lines_where_no_terminal_is(tmp_path, capsys):
+    walk(tmp_path, "--steps", "50")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert len(lines) == 10 and lines[0].startswith("step 5 of 50 mean ")
