@@ -109,7 +109,7 @@ def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
 
 def curves(epochs: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
     """One panel per entry: {"loss (nats)": {"train": [...], "validation": [...]}}, over epochs."""
-    figure, axes = subplots(1, len(panels), width=8, height=3.2, title=title, squeeze=False)
+    figure, axes = subplots(1, len(panels), width=8.5, height=3.4, title=title, squeeze=False)
     for cell, (unit, lines) in zip(axes[0], panels.items(), strict=True):
         for index, (name, values) in enumerate(lines.items()):
             label = f"{name}: {values[-1]:.3g} at the end"
@@ -118,8 +118,8 @@ def curves(epochs: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[flo
             )
         cell.set_xlabel("epoch")
         cell.set_ylabel(unit)
-        cell.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-        cell.legend()
+        cell.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True))
+        cell.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=8)  # above: it hides no line
     return figure
 
 
