@@ -7,6 +7,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -131,9 +132,19 @@ def pages() -> list[Path]:
     return sorted([*REPOSITORY.glob("README*.md"), *(REPOSITORY / "docs").glob("*.md")])
 
 
+def copy_drawn_figures() -> None:
+    """Lesson 03's figures explain functions, not a run: they also go to docs/images, for whoever wants to link them."""
+    images = REPOSITORY / "docs" / "images"
+    images.mkdir(exist_ok=True)
+    name = "03_activation_functions"
+    for figure in [PUBLISHED / f"{name}.png", *sorted((PUBLISHED / name).glob("*.png"))]:
+        shutil.copyfile(figure, images / f"{name.split('_')[0]}_{figure.stem.removeprefix('03_')}.png")
+
+
 def main() -> int:
     """Rewrite every page in which a number changed; 2 if a page speaks of a run that is not there."""
     cards, status = read_cards(), 0
+    copy_drawn_figures()
     for path in pages():
         old = path.read_text(encoding="utf-8")
         try:
