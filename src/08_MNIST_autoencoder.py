@@ -67,8 +67,9 @@ def scaled(images: np.ndarray) -> np.ndarray:
 
 
 def batches(images: np.ndarray, batch_size: int, seed: int) -> training.Batches:
-    """Shuffled batches of (picture, the same picture)."""
-    return training.Batches(images, batch_size, seed, transform=lambda picture: (picture, picture))
+    """Shuffled batches of (picture, the same picture). Of few pictures, an epoch shows each up to 5 times."""
+    parts = min(1, max(0.2, len(images) / 40_000))
+    return training.Batches(images, batch_size, seed, transform=lambda picture: (picture, picture), parts=parts)
 
 
 # %% Model

@@ -75,7 +75,8 @@ def batches(images: np.ndarray, noise: float, batch_size: int, seed: int) -> tra
     def corrupt(clean, batch_seed):
         return clean + noise * tf.random.stateless_normal(tf.shape(clean), batch_seed), clean
 
-    return training.Batches(images, batch_size, seed, transform=corrupt, random=True)
+    parts = min(1, max(0.2, len(images) / 40_000))  # where there are few pictures, an epoch shows them up to 5 times
+    return training.Batches(images, batch_size, seed, transform=corrupt, random=True, parts=parts)
 
 
 def with_noise(images: np.ndarray, noise: float, seed: int) -> np.ndarray:

@@ -28,7 +28,7 @@ class Batches:
         seed: of the permutations.
         transform: (*arrays) or, with `random=True`, (*arrays, seed of shape (2,)) -> what the model is trained on;
             runs in tf.data, on the CPU. The seed is for TensorFlow's stateless random operations.
-        parts: cut a pass over the examples into so many epochs, where one pass is long and reports are wanted sooner.
+        parts: so many epochs make one pass over the examples; below 1, an epoch is several passes (few examples).
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Batches:
         seed: int,
         transform: Callable | None = None,
         random: bool = False,
-        parts: int = 1,
+        parts: float = 1,
     ):
         self.arrays = arrays if isinstance(arrays, tuple) else (arrays,)
         self.examples = len(self.arrays[0])
         self.batch_size = min(batch_size, self.examples)
         self.steps_per_pass = self.examples // self.batch_size
-        self.steps_per_epoch = max(self.steps_per_pass // parts, 1)
+        self.steps_per_epoch = max(int(self.steps_per_pass / parts), 1)
         self.seed, self.transform, self.random = seed, transform, random
 
     def dataset(self, first_step: int = 0) -> tf.data.Dataset:
