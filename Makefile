@@ -3,7 +3,7 @@
 # make test      the tests                                  make smoke   a few steps of every lesson
 # make data      fetch every real data set now              make doctor  what is installed, and does the GPU compute?
 # make readme    write the numbers into the READMEs         make bench   side by side with the tutorials' forms
-# make clean     remove what is not published
+# make notebooks the lessons as notebooks            make clean   remove what is not published
 #
 # GNU make 3.81, POSIX sh and BSD tools are enough.
 
@@ -21,18 +21,25 @@ STAMPS = $(LESSONS:%=build/stamps/%)
 SHARED_CODE = $(shell find src/lessonkit -name '*.py')
 FLAGS = --preset $(PRESET) --data $(DATA) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: all setup smoke test data doctor readme bench clean FORCE $(NUMBERS)
+.PHONY: all lessons setup smoke test data doctor notebooks readme bench clean FORCE $(NUMBERS)
 .DELETE_ON_ERROR:
 
-all: $(STAMPS)
+# A lesson that fails does not stop the others; it is named at the end, and the exit status is then 1.
+all: .venv/installed
+	@rm -f build/begun.csv
+	@$(MAKE) --keep-going --no-print-directory lessons || true
+	@$(KIT) lessonkit.course table
+
+lessons: $(STAMPS)
 
 # One lesson by its number, always anew.
 $(NUMBERS): .venv/installed
 	$(PYTHON_IN_VENV) $(wildcard src/$@_*.py) $(FLAGS)
 
 build/stamps/%: src/%.py $(SHARED_CODE) build/settings | .venv/installed
-	@mkdir -p build/stamps
-	$(PYTHON_IN_VENV) src/$*.py $(FLAGS)
+	@mkdir -p build/stamps && rm -f $@
+	@$(KIT) lessonkit.course begin $*
+	@$(PYTHON_IN_VENV) src/$*.py $(FLAGS)
 	@touch $@
 
 # Other settings make every stamp old; the same ones leave this file as it is.
@@ -79,6 +86,9 @@ doctor: .venv/installed
 
 bench: .venv/installed
 	@for file in tests/benchmarks/bench_*.py; do PYTHONPATH=src $(PYTHON_IN_VENV) $$file || exit 1; done
+
+notebooks: .venv/installed
+	@$(KIT) lessonkit.notebooks
 
 readme: .venv/installed
 	@$(KIT) lessonkit.readme
