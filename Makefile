@@ -21,7 +21,7 @@ STAMPS = $(LESSONS:%=build/stamps/%)
 SHARED_CODE = $(shell find src/lessonkit -name '*.py')
 FLAGS = --preset $(PRESET) --data $(DATA) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: all lessons setup smoke test data doctor notebooks readme bench clean FORCE $(NUMBERS)
+.PHONY: all lessons setup smoke test test-latest kills data doctor notebooks readme bench clean FORCE $(NUMBERS)
 .DELETE_ON_ERROR:
 
 # A lesson that fails does not stop the others; it is named at the end, and the exit status is then 1.
@@ -78,6 +78,21 @@ test: .venv/installed
 	$(PYTHON_IN_VENV) -m ruff check -q src tests
 	$(PYTHON_IN_VENV) -m pytest $(if $(DEVICE),--device $(DEVICE))
 
+# The same tests with the newest TensorFlow and Keras (Linux): the pins are there for Metal's sake.
+test-latest: .venv-latest/installed
+	.venv-latest/bin/python -m pytest
+
+.venv-latest/installed: requirements.txt .venv/installed
+	@mkdir -p build
+	@sed -e '/^tensorflow-m/d' -e 's/^\(tensorflow[a-z-]*\)==[0-9.]*/\1/' -e 's/^keras==.*/keras/' -e 's/^numpy.*/numpy/' requirements.txt > build/requirements-latest.txt
+	$(PYTHON_IN_VENV) -m venv .venv-latest
+	.venv-latest/bin/pip install -q --disable-pip-version-check -r build/requirements-latest.txt
+	@touch $@
+
+# Slow: a smoke run of every lesson is killed three times at random moments, and must end as an unbroken one.
+kills: .venv/installed
+	$(PYTHON_IN_VENV) -m pytest tests/test_resume.py --kills 3
+
 data: .venv/installed
 	@$(KIT) lessonkit.datasets
 
@@ -94,4 +109,4 @@ readme: .venv/installed
 	@$(KIT) lessonkit.readme
 
 clean:
-	rm -rf build .venv output/.partial-* output/*/checkpoints
+	rm -rf build .venv .venv-latest output/.partial-* output/*/checkpoints

@@ -30,6 +30,7 @@ def read_card(output_dir: Path, name: str) -> dict:
 
 def pytest_addoption(parser):
     parser.addoption("--device", choices=("cpu", "gpu"), default="cpu", help="where the smoke runs train")
+    parser.addoption("--kills", type=int, default=0, help="kill a smoke run of every lesson so many times (slow)")
 
 
 @pytest.fixture

@@ -191,6 +191,14 @@ def test_every_link_of_a_page_leads_somewhere(path: Path):
             assert (path.parent / target).exists(), f"{path.name} points at {target}"
 
 
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_every_trap_is_guarded_by_a_test_that_exists(page):
+    guards = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", (REPOSITORY / page).read_text(encoding="utf-8"))
+    assert len(guards) > 10
+    for test, file in guards:
+        assert f"def {test}(" in (REPOSITORY / file).read_text(encoding="utf-8"), f"{file} has no {test}"
+
+
 @pytest.mark.parametrize("name", [path.stem for path in LESSONS])
 def test_every_lesson_is_published_and_described(name):
     card = json.loads((PUBLISHED / name / "run.json").read_text(encoding="utf-8"))

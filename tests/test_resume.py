@@ -11,20 +11,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import LESSONS, REPOSITORY
 
 LESSON = "10_MNIST_VAE"
 EPOCHS, STEPS_PER_EPOCH = 6, 50
 FLAGS = ["--preset", "smoke", "--epochs", EPOCHS, "--steps", 10**6, "--limit", 200, "--batch-size", 4, "--grid", 2]
 
 
-def start(output_dir: Path, *flags: str) -> subprocess.Popen:
-    """Start the lesson as a reader would."""
-    command = [sys.executable, f"src/{LESSON}.py", *map(str, FLAGS), "--output-dir", str(output_dir), *flags]
+def start(output_dir: Path, *flags: str, name: str = LESSON, settings: Sequence = FLAGS) -> subprocess.Popen:
+    """Start a lesson as a reader would."""
+    command = [sys.executable, f"src/{name}.py", *map(str, settings), "--output-dir", str(output_dir), *flags]
     return subprocess.Popen(
         command,
         cwd=REPOSITORY,
@@ -122,3 +123,37 @@ def test_interrupted_and_resumed(unbroken, tmp_path, ctrl_c_works):
     for entry, whole in zip(resumed, unbroken[1], strict=True):
         names = [name for name in whole if entry["epoch"] != cut + 1 or name.startswith("val_")]
         assert [entry[name] for name in names] == [whole[name] for name in names]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in LESSONS])
+def test_kills_at_random_moments(name, tmp_path, pytestconfig):
+    """Killed again and again, wherever it happens to be, and resumed, a smoke run ends as if nothing had happened."""
+    kills = pytestconfig.getoption("--kills")
+    if not kills:
+        pytest.skip("slow: pytest tests/test_resume.py --kills 3, or make kills")
+    settings = ["--preset", "smoke", "--device", "cpu"]
+    lines = finish(start(tmp_path / "unbroken", name=name, settings=settings))[0].count("\n")
+    for attempt in range(kills):
+        process = start(tmp_path / "broken", *["--resume"] * (attempt > 0), name=name, settings=settings)
+        for _ in range(random.randrange(1, lines)):  # up to the line before the last
+            process.stdout.readline()
+        time.sleep(random.uniform(0, 0.5))
+        process.kill()
+        process.communicate(timeout=60)
+    finish(start(tmp_path / "broken", "--resume", name=name, settings=settings))
+    whole, mended = (read_all(tmp_path / folder / name) for folder in ("unbroken", "broken"))
+    assert_same(whole, mended)
+    files = [
+        sorted(str(path.relative_to(tmp_path / folder)) for path in (tmp_path / folder).rglob("*"))
+        for folder in ("unbroken", "broken")
+    ]
+    assert files[0] == files[1], "the same files, and nothing half-written"
+
+
+def read_all(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of all checkpoints of a run."""
+    arrays = {}
+    for path in (folder / "checkpoints").glob("*.npz"):
+        with np.load(path) as file:
+            arrays |= {f"{path.stem}/{name}": file[name] for name in file.files if name != "header"}
+    return arrays

@@ -70,11 +70,12 @@ class Config:
     data_dir: Path | None = None  # folder with real data; or the variable STUDY_DATA_DIR
     output_dir: Path = PUBLISHED  # where the pictures and the run card go
     resume: bool = False  # go on from the last checkpoint
+    distribute: Literal["none", "mirrored", "multi-worker"] = "none"  # train on several devices, or machines (README)
 
 
 TRAINING_FLAGS = ("epochs", "steps", "batch_size", "learning_rate", "resume")
 # What decides where a run happens, not what it computes: it may differ from the preset without changing what to expect.
-PLACE_FLAGS = ("device", "data", "data_dir", "output_dir", "resume")
+PLACE_FLAGS = ("device", "data", "data_dir", "output_dir", "resume", "distribute")
 
 Presets = Mapping[str, Mapping[str, Any]]
 

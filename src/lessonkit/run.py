@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lessonkit import config as command_line
-from lessonkit import doctor, figures, training
+from lessonkit import distribution, doctor, figures, training
 from lessonkit.config import Config, Presets, StudyError
 
 import imageio
@@ -51,11 +51,13 @@ class Run:
         self.metrics: dict[str, dict] = {}
         self.rows: list[tuple] = []  # of metrics.csv: part, epoch, metric, value
         self.online: bool | None = None  # decided once, at the first download
-        self.publishes = True  # False: what was published stays as it is (a run that only prints something)
         self.folder = config.output_dir / name
         self.checkpoints = self.folder / "checkpoints"
         self.staging = config.output_dir / f".partial-{name}-{os.getpid()}"
         self.device = doctor.choose_device(config.device)
+        self.strategy = distribution.strategy(config.distribute, self.device)
+        # False: what was published stays as it is (a second worker, a run that only prints something)
+        self.publishes = distribution.is_chief(config.distribute)
         tf.get_logger().setLevel("ERROR")  # it warns of every new model that it has traced
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)
@@ -131,15 +133,17 @@ class Run:
         epochs = epochs or self.config.epochs
         total = min(epochs * train.steps_per_epoch, self.config.steps or sys.maxsize)
         variables, counter = training.state(model)
+        if self.strategy.num_replicas_in_sync > 1:
+            distribution.prepare(model, self.strategy.num_replicas_in_sync)
         checkpoint = self.checkpoint(name, epochs_planned=epochs)
         history, frames, sample_steps = [], [], math.ceil(sample_every * train.steps_per_epoch)
         if self.config.resume and (restored := checkpoint.restore(variables)):
             history, frames = restored[0]["history"], restored[1]
-            if int(counter.iterations) < total:
+            if int(counter.iterations.numpy()) < total:
                 del frames[
-                    1 + int(counter.iterations) // sample_steps :
+                    1 + int(counter.iterations.numpy()) // sample_steps :
                 ]  # the last, where --steps had cut the training
-            self.say(f"{name}: resumed at step {int(counter.iterations)} of {total}")
+            self.say(f"{name}: resumed at step {int(counter.iterations.numpy())} of {total}")
         elif sample is not None:
             frames.append(sample(model))
 
@@ -147,13 +151,13 @@ class Run:
             checkpoint.save(variables, {"history": history}, frames)
 
         def look():
-            step = int(counter.iterations)
+            step = int(counter.iterations.numpy())
             if sample is not None and (step % sample_steps == 0 or step == total):
                 frames.append(sample(model))
 
         with self.part("training"), training.Interrupts() as interrupts:
             watch = training.Watch(save, interrupts, history, look)
-            while (done := int(counter.iterations)) < total:
+            while (done := int(counter.iterations.numpy())) < total:
                 epoch, into_epoch = divmod(done, train.steps_per_epoch)
                 if into_epoch == 0 and total - done >= train.steps_per_epoch:  # whole epochs, in one go
                     last, steps = total // train.steps_per_epoch, train.steps_per_epoch
@@ -185,6 +189,8 @@ class Run:
             counter: the optimizer whose `iterations` count the steps.
             options: those of training.Loop: sample, measure, log_every, sample_every.
         """
+        if self.config.distribute != "none":
+            raise StudyError("--distribute is for lessons that train with fit; this one has a loop of its own")
         checkpoint = self.checkpoint(name)
 
         def save():
@@ -255,9 +261,8 @@ class Run:
         """Write uint8 frames (height, width[, 3]) as an endless GIF of so many seconds; the last frame stays longer."""
         with self.part("figures"):
             each = max(40, round(1000 * seconds / len(frames)))  # milliseconds; browsers slow down anything under 20
-            imageio.mimsave(
-                self._place(f"{name}.gif"), list(frames), duration=[each] * (len(frames) - 1) + [1500], loop=0
-            )
+            durations = [each] * (len(frames) - 1) + [1500] if len(frames) > 1 else each  # Pillow takes no list of one
+            imageio.mimsave(self._place(f"{name}.gif"), list(frames), duration=durations, loop=0)
 
     def text(self, name: str, content: str) -> None:
         """Write a text file such as a model summary."""
@@ -348,7 +353,8 @@ def run(file: str, config_class: type[Config], presets: Presets, argv: Sequence[
         remove_leftovers(config.output_dir, name)
         command = shlex.join(["python", f"src/{name}.py", *(word for word in arguments if word != "--resume")])
         this = Run(name, config, command_line.preset_config(config_class, presets, config.preset), command)
-        yield this
+        with this.strategy.scope():
+            yield this
         if this.publishes:
             this.publish()
     except StudyError as problem:

@@ -215,7 +215,7 @@ class Loop:
     @property
     def step(self) -> int:
         """Steps taken so far."""
-        return int(self.counter.iterations)
+        return int(self.counter.iterations.numpy())
 
     def batches(self, examples: Batches) -> Iterator:
         """The batches of the steps that are left."""

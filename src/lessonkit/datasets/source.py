@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lessonkit.config import StudyError
 import keras
 import numpy as np
 
+MOST_BYTES = 2**31  # that an .npz file may unpack to; the largest here, CIFAR-10, has 184 MB
 PATIENCE = 4.0  # seconds that the question "is there a network?" may take, once in a run
 
 
@@ -114,8 +116,9 @@ def fetch(run, download: Download) -> Path:
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        folder = target.parent.relative_to(keras_home())
         got = keras.utils.get_file(
-            partial.name, download.url, file_hash=download.hash, cache_dir=keras_home(), cache_subdir=target.parent.name
+            partial.name, download.url, file_hash=download.hash, cache_dir=keras_home(), cache_subdir=str(folder)
         )
         Path(got).replace(target)
     except Exception as problem:  # Keras raises plain Exception when a download fails
@@ -194,6 +197,10 @@ def labelled_images(run, source: Source, class_names: tuple[str, ...]) -> Labell
 
 def read_npz(path: Path, shape: tuple[int, ...], classes: int) -> dict[str, np.ndarray]:
     """Read x_train, y_train, x_test, y_test; images must be uint8 (n, *shape), labels whole numbers below `classes`."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > MOST_BYTES:  # a few kilobytes can unpack to all the memory there is
+        raise StudyError(f"{path}: would unpack to {size / 2**30:.1f} GiB; it is not the file it should be")
     with np.load(path, allow_pickle=False) as file:
         missing = {"x_train", "y_train", "x_test", "y_test"} - set(file.files)
         if missing:
