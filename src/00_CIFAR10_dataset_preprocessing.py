@@ -36,6 +36,7 @@ class Config(config.Config):
 
     per_class: config.Count = 8  # pictures shown of each class
     device: config.Device = "cpu"  # only NumPy works here
+    distribute: config.Alone = "none"
 
 
 PRESETS = {"smoke": {"limit": 200, "data": "embedded"}}

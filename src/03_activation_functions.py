@@ -44,6 +44,7 @@ class Config(config.Config):
     """Small enough that every experiment can be repeated while the reader waits."""
 
     steps: config.Count = 200  # training steps of each experiment; the leaky unit needs two thirds of them
+    distribute: config.Alone = "none"  # networks of a few units
     learning_rate: config.Rate = 0.1  # of the single unit, plain gradient descent
     negative_slope: config.Fraction = 0.2  # of leaky relu; with 0 it is relu, with 1 no bend is left
     bias: Annotated[

@@ -46,6 +46,7 @@ class Config(config.Config):
     """Every step looks at all points at once, so there is no batch size and an epoch is one step."""
 
     steps: config.Count = 40  # the loss still falls a little afterwards; the line hardly turns any more
+    distribute: config.Alone = "none"  # a loop of its own, and one batch
     learning_rate: config.Rate = 0.1  # two thirds of the largest rate that does not diverge: see `largest_stable_rate`
     points: config.Count = 1000  # in each cloud, for training
     test_points: config.Count = 20_000  # in each cloud; many, since the errors to count are a few in a thousand

@@ -101,7 +101,7 @@ def weights(output_dir: Path) -> dict[str, np.ndarray]:
         (LESSON, "multi-worker", "", "TF_CONFIG"),
         (LESSON, "multi-worker", "no json", "TF_CONFIG"),
         (LESSON, "multi-worker", '{"cluster": {"worker": ["127.0.0.1:1"]}}', "two workers or more"),
-        ("04_tensorflow_linear_classifier", "mirrored", "", "a loop of its own"),
+        ("04_tensorflow_linear_classifier", "mirrored", "", "--distribute"),
     ],
 )
 def test_what_cannot_be_distributed(name, kind, setting, words, tmp_path, monkeypatch, capsys):

@@ -28,8 +28,19 @@ class Backbone:
     layers: tuple[str, ...]
 
     def reading(self, layers: Sequence[str]) -> keras.Model:
-        """Preprocessed images -> a list with the outputs of these layers; nothing above the deepest is computed."""
-        return keras.Model(self.model.input, [self.model.get_layer(layer).output for layer in layers])
+        """Preprocessed images -> the outputs of these layers by name; nothing above the deepest is computed."""
+        return keras.Model(self.model.input, {layer: self.model.get_layer(layer).output for layer in layers})
+
+    def averaged(self) -> "Backbone":
+        """The same network and weights, with the mean in place of each maximum that it pools by."""
+
+        def clone(layer):
+            kind = keras.layers.AveragePooling2D if isinstance(layer, keras.layers.MaxPooling2D) else type(layer)
+            return kind.from_config(layer.get_config())
+
+        copy = keras.models.clone_model(self.model, clone_function=clone)
+        copy.set_weights(self.model.get_weights())
+        return dataclasses.replace(self, model=frozen(copy))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,6 +52,7 @@ Seed = Annotated[int, Range(0, 2**31 - 1)]
 Rate = Annotated[float, Range(1e-12, 1e3)]
 Fraction = Annotated[float, Range(0, 1)]
 Device = Literal["auto", "cpu", "gpu"]
+Alone = Literal["none"]  # the type of `distribute` in a lesson that does not train with `fit`
 
 
 @dataclasses.dataclass(frozen=True)

@@ -189,8 +189,6 @@ class Run:
             counter: the optimizer whose `iterations` count the steps.
             options: those of training.Loop: sample, measure, log_every, sample_every.
         """
-        if self.config.distribute != "none":
-            raise StudyError("--distribute is for lessons that train with fit; this one has a loop of its own")
         checkpoint = self.checkpoint(name)
 
         def save():
