@@ -121,6 +121,16 @@ def pins() -> list[tuple[str, str, str, bool]]:
     return rows
 
 
+def peak_memory() -> float | None:
+    """The most memory that this process has held so far, in MiB; None where the system does not count it (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
 def findings() -> list[tuple[str, str, bool]]:
     """(what, finding, well) for everything but the packages."""
     keras_home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()

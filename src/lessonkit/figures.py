@@ -1,5 +1,6 @@
 """Figures in one style: image grids, curves, confusion matrices, model diagrams."""
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 # Okabe and Ito's palette: tells apart for colour-blind readers, too.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
@@ -91,6 +93,29 @@ def image_grid(
     return figure
 
 
+def as_bytes(picture: np.ndarray, width: int | None = None) -> np.ndarray:
+    """A picture (height, width, 3) with values around 0..255 as uint8; scaled to a width, as a frame of a GIF."""
+    image = Image.fromarray(np.round(np.clip(picture, 0, 255)).astype(np.uint8))
+    if width is not None:
+        image = image.resize((width, max(1, round(width * image.height / image.width))), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def picture_grid(pictures: Sequence[np.ndarray], captions: Sequence[str], title: str, columns: int) -> Figure:
+    """Large pictures (height, width, 3), values around 0..255, each in its own proportions, `columns` in a row."""
+    rows = -(-len(pictures) // columns)
+    height, width = np.mean([picture.shape[:2] for picture in pictures], axis=0)
+    row_height = 10 / columns * height / width + 0.2
+    figure, axes = subplots(rows, columns, width=10, height=rows * row_height + 0.2, title=title, squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    for cell in axes.flat[len(pictures) :]:
+        cell.set_axis_off()
+    for cell, picture, caption in zip(axes.flat, pictures, captions, strict=False):
+        show_image(cell, as_bytes(picture))
+        cell.set_title(caption, fontsize=9, pad=3)
+    return figure
+
+
 def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
     """Images (n, height, width[, channels]), uint8 or in [0, 1], as one uint8 picture: a frame of a GIF."""
     images = np.asarray(images)
@@ -156,6 +181,71 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, class_names: S
             )
     figure.text(0.02, 0.01, "numbers: % of the true class", fontsize=8, color="#666666")
     return figure
+
+
+def heat_map(
+    matrix: np.ndarray,
+    title: str,
+    columns: str,
+    rows: str,
+    values: str,
+    words: Sequence[str] | None = None,
+    low: float = 0,
+) -> Figure:
+    """A square matrix of values from `low` (0 or -1) to 1, NaN in grey; `words` name its rows and columns."""
+    figure, axes = subplots(width=6.8, height=5.8, title=title)
+    image = axes.imshow(matrix, cmap="Blues" if low == 0 else "RdBu_r", vmin=low, vmax=1)
+    axes.grid(False)
+    axes.set_facecolor("#dddddd")  # seen where a value is NaN
+    if words is not None:
+        axes.set_xticks(range(len(words)), words, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(words)), words)
+    axes.set_xlabel(columns)
+    axes.set_ylabel(rows)
+    figure.colorbar(image, label=values, shrink=0.85)
+    return figure
+
+
+def bar_panels(rows: Mapping[str, Sequence[float]], labels: Sequence[str], title: str) -> Figure:
+    """A panel of bars per label, a bar per row; the last row is what the others are compared with."""
+    figure, axes = subplots(1, len(labels), width=9, height=0.3 * len(rows) + 1.1, title=title)
+    colors = [COLORS[0]] * (len(rows) - 1) + [COLORS[1]]
+    for column, (cell, label) in enumerate(zip(axes, labels, strict=True)):
+        values = [row[column] for row in rows.values()]
+        cell.axvline(values[-1], color=colors[-1], linestyle="--", linewidth=1)
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        bars = cell.barh(list(rows), values, color=colors)
+        cell.bar_label(bars, fmt="%.3g", padding=3, fontsize=8, bbox=white)
+        cell.set_xlabel(label)
+        cell.margins(x=0.22)
+        cell.invert_yaxis()
+        cell.label_outer()
+    return figure
+
+
+def levels(axes, marks: Mapping[str, float]) -> None:
+    """Dotted horizontal lines with their names at the right, which step aside where they would overlap."""
+    low, high = axes.get_ylim()
+    low, high = min(low, *marks.values()), max(high, *marks.values())
+    gap, place = 0.075 * (high - low), -np.inf
+    for index, (name, value) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
+        color = COLORS[2 + index % (len(COLORS) - 2)]
+        place = max(value, place + gap)
+        axes.axhline(value, color=color, linestyle=":")
+        axes.text(1.01, place, name, transform=axes.get_yaxis_transform(), va="center", fontsize=9, color=color)
+
+
+def text_table(axes, texts: Mapping[str, str], columns: int, lines: int) -> None:
+    """Fill axes with a row per text: its name in bold, then the text, broken into lines of so many columns."""
+    top = 0.0
+    for name, text in texts.items():
+        wrapped = textwrap.wrap(text, columns, max_lines=lines, placeholder=" ...")
+        axes.axhline(top - 0.6, color="#cccccc", linewidth=0.8)
+        axes.text(0, top, name.replace(" ", "\n", 1), va="top", fontsize=8.5, weight="bold")
+        axes.text(0.15, top, "\n".join(wrapped), va="top", fontsize=9)
+        top += max(len(wrapped), 2) + 0.9
+    axes.set(xlim=(0, 1), ylim=(top - 0.6, -0.6))
+    axes.set_axis_off()
 
 
 def diagram(model: keras.Model, path: Path) -> Path:

@@ -2,6 +2,9 @@
 
 from lessonkit.datasets.celeba import celeba
 from lessonkit.datasets.cifar10 import cifar10
+from lessonkit.datasets.fashion_mnist import fashion_mnist
+from lessonkit.datasets.imdb import imdb
 from lessonkit.datasets.mnist import mnist
+from lessonkit.datasets.pictures import Frame, paintings, photograph
 
-__all__ = ["celeba", "cifar10", "mnist"]
+__all__ = ["Frame", "celeba", "cifar10", "fashion_mnist", "imdb", "mnist", "paintings", "photograph"]

@@ -3,9 +3,10 @@
 import sys
 
 from lessonkit.config import Config, StudyError
-from lessonkit.datasets import celeba, cifar10, mnist, source
+from lessonkit.datasets import celeba, cifar10, fashion_mnist, imdb, mnist, source
 
-SOURCES = [module.SOURCE for module in (sys.modules[data.__module__] for data in (mnist, cifar10, celeba))]
+DATA_SETS = (mnist, fashion_mnist, cifar10, celeba, imdb)
+SOURCES = [sys.modules[data.__module__].SOURCE for data in DATA_SETS]
 
 
 class Fetching:

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lessonkit.config import StudyError
@@ -42,20 +42,20 @@ class Faces:
     attribute_names: tuple[str, ...]
 
 
-def celeba(run, most: int = 20_000) -> Faces:
+def celeba(run, most: int = 20_000, drawn: Mapping[str, int] = DRAWN) -> Faces:
     """Faces with attributes; at most `most` of them (or --limit) for training, and a tenth of that for testing.
 
-    All 162,770 training faces would fill 2 GB, so only the first are read. The stand-in has 8,000 + 1,000.
+    All 162,770 training faces would fill 2 GB, so only the first are read. The stand-in has at most `drawn`.
     """
     limit = run.config.limit or ALL_FACES
     counts = {"train": min(most, limit), "test": min(max(most // 10, 1), limit)}
     with run.part("data"):
-        parts, kind, origin = source.load(run, celeba_source(counts))
+        parts, kind, origin = source.load(run, celeba_source(counts, drawn))
     run.record_data("CelebA", kind, origin, {part: len(split) for part, split in parts.items()})
     return Faces(**parts, attribute_names=tuple(parts["train"].attributes))
 
 
-def celeba_source(counts: dict[str, int]) -> source.Source:
+def celeba_source(counts: dict[str, int], drawn: Mapping[str, int] = DRAWN) -> source.Source:
     """The source of so many training and test faces."""
     drive = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
     return source.Source(
@@ -79,7 +79,7 @@ def celeba_source(counts: dict[str, int]) -> source.Source:
             ),
         ),
         read_downloads=lambda paths: read_faces(*paths, counts),
-        embedded=lambda: draw_faces(counts),
+        embedded=lambda: draw_faces(counts, drawn),
         stand_in="faces drawn from known attributes",
         by_hand=f"img_align_celeba.zip and {ATTRIBUTE_FILE} (from mmlab.ie.cuhk.edu.hk/projects/CelebA.html)",
     )
@@ -88,11 +88,11 @@ def celeba_source(counts: dict[str, int]) -> source.Source:
 SOURCE = celeba_source({"train": 20_000, "test": 2_000})
 
 
-def draw_faces(counts: dict[str, int]) -> dict[str, FaceSplit]:
+def draw_faces(counts: dict[str, int], drawn: Mapping[str, int] = DRAWN) -> dict[str, FaceSplit]:
     """The stand-in. Each split has its own seed, so that the first faces are the same however many are drawn."""
     splits = {}
     for seed, (part, count) in enumerate(counts.items()):
-        images, attributes = faces.draw(min(count, DRAWN[part]), seed)
+        images, attributes = faces.draw(min(count, drawn[part]), seed)
         splits[part] = FaceSplit(images, dict(zip(faces.ATTRIBUTES, attributes.T, strict=True)))
     return splits
 
