@@ -1,0 +1,288 @@
+"""Lesson 13: one step of two players, who is moved by what, the labels, and a training that is resumed."""
+
+import dataclasses
+import signal
+
+from lessonkit.config import TrainingError
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import load_lesson
+from keras import layers, ops
+
+lesson = load_lesson("13_FashionMNIST_DCGAN")
+SMALL = lesson.Config(batch_size=8, generator_channels=8, discriminator_channels=4)
+FULL = dataclasses.replace(lesson.Config(), **lesson.PRESETS["full"])
+
+
+def new_gan(**changes):
+    settings = dataclasses.replace(SMALL, **changes)
+    keras.utils.set_random_seed(settings.seed)
+    return lesson.DCGAN(settings)
+
+
+def pictures(count=8, seed=0):
+    """Pictures like real ones in kind, in [-1, 1]: a bright box somewhere on black."""
+    random, images = np.random.default_rng(seed), np.full((count, 28, 28, 1), -1, "float32")
+    for image, (top, left) in zip(images, random.integers(4, 16, size=(count, 2)), strict=True):
+        image[top : top + 8, left : left + 5] = 1
+    return ops.convert_to_tensor(images)
+
+
+@pytest.fixture
+def gan():
+    return new_gan()
+
+
+@pytest.fixture
+def eager():
+    """Run the step operation by operation, so that a test can look inside."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def values(variables):
+    return [np.array(variable) for variable in variables]
+
+
+def changed(variables, before):
+    return [not np.array_equal(variable, old) for variable, old in zip(variables, before, strict=True)]
+
+
+def test_full_preset_is_the_tutorials():
+    given = (FULL.epochs, FULL.steps, FULL.batch_size, FULL.learning_rate, FULL.latent_dim, FULL.dropout, FULL.average)
+    assert given == (100, None, 256, 1e-4, 100, 0.3, 0)
+    assert FULL.sample_every == 5 * (60_000 // 256), "a checkpoint every five epochs"
+    generator, discriminator = lesson.build_generator(FULL), lesson.build_discriminator(FULL)
+    dense, convolutions = 100 * 12_544, (25 * 256 * 128, 25 * 128 * 128, 25 * 128)
+    normalisations = 4 * (12_544 + 128 + 128)
+    assert generator.count_params() == dense + sum(convolutions) + normalisations == 2_537_600
+    assert discriminator.count_params() == 1_664 + 204_928 + 6_273 == 212_865
+    assert not any(getattr(layer, "use_bias", False) for layer in generator.layers)
+    strides = [layer.strides for layer in generator.layers if isinstance(layer, layers.Conv2DTranspose)]
+    assert strides == [(1, 1), (2, 2), (2, 2)]
+    assert all(layer.kernel_size == (5, 5) for layer in generator.layers if hasattr(layer, "kernel_size"))
+    gan = lesson.DCGAN(SMALL)
+    for optimizer in (gan.generator_optimizer, gan.discriminator_optimizer):
+        assert isinstance(optimizer, keras.optimizers.Adam)
+
+
+@pytest.mark.parametrize("settings", [lesson.Config(), FULL], ids=["default", "full"])
+def test_shapes_and_ranges(settings):
+    images = lesson.build_generator(settings)(lesson.fixed_latents(2, settings))
+    assert images.shape == (2, 28, 28, 1) and np.min(images) >= -1 and np.max(images) <= 1
+    assert lesson.build_discriminator(settings)(images).shape == (2, 1)
+    real = lesson.scaled(np.array([[[0, 255], [51, 204]]], np.uint8))
+    np.testing.assert_allclose(real[..., 0], [[[-1, 1], [-0.6, 0.6]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("settings", "tolerance"), [(lesson.Config(), 0.2), (FULL, 0.1)], ids=["default", "full"])
+def test_an_untrained_discriminator_cannot_tell(settings, tolerance):
+    """Each part of the loss is near ln 2, the cross-entropy of a coin, and the whole near 2 ln 2.
+
+    Batch normalisation spreads the logits of the default by nearly one: that costs up to 1/8 a part.
+    """
+    keras.utils.set_random_seed(1)
+    gan = lesson.DCGAN(settings)
+    losses = gan.train_step(pictures(16))
+    assert float(losses["discriminator_loss"]) == pytest.approx(2 * np.log(2), abs=2 * tolerance)
+    assert float(losses["generator_loss"]) == pytest.approx(np.log(2), abs=tolerance)
+
+
+def test_the_step_trains_both_players(gan):
+    for _ in range(2):  # the first call traces, the second only runs
+        generator, discriminator = values(gan.generator.weights), values(gan.discriminator.weights)
+        gan.train_step(pictures())
+        assert all(changed(gan.generator.weights, generator)), "moving averages, too"
+        assert all(changed(gan.discriminator.weights, discriminator))
+    assert int(gan.generator_optimizer.iterations) == int(gan.discriminator_optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("frozen", ["generator", "discriminator"])
+def test_each_optimizer_moves_its_own_player_only(frozen):
+    """With a rate of nought for one optimizer its player stays; the other optimizer does not reach it."""
+    gan = new_gan()
+    getattr(gan, f"{frozen}_optimizer").learning_rate = 0.0
+    still = getattr(gan, frozen).trainable_variables
+    moved = {"generator": gan.discriminator, "discriminator": gan.generator}[frozen].trainable_variables
+    before, before_moved = values(still), values(moved)
+    gan.train_step(pictures())
+    assert not any(changed(still, before)) and all(changed(moved, before_moved))
+
+
+def test_gradients_are_those_of_the_two_losses(eager, monkeypatch):
+    """The same step with each loss computed for itself gives the same gradients; dropout off, for it is random."""
+    gan, seen = new_gan(dropout=0.0), {}
+    for name in ("generator", "discriminator"):
+        optimizer = getattr(gan, f"{name}_optimizer")
+        monkeypatch.setattr(optimizer, "apply_gradients", lambda pairs, name=name: seen.update({name: list(pairs)}))
+    real = pictures()
+    latents = keras.random.normal((8, gan.settings.latent_dim), seed=keras.random.SeedGenerator(gan.settings.seed))
+    gan.train_step(real)
+    with tf.GradientTape() as tape:
+        logits = gan.discriminator(gan.generator(latents, training=True), training=True)
+        loss = ops.mean(ops.softplus(-logits))  # - log D(G(z))
+    expected = {"generator": tape.gradient(loss, gan.generator.trainable_variables)}
+    generated = gan.generator(latents, training=True)
+    with tf.GradientTape() as tape:
+        loss = ops.mean(ops.softplus(-gan.discriminator(real, training=True)))  # - log D(x)
+        loss += ops.mean(ops.softplus(gan.discriminator(generated, training=True)))  # - log(1 - D(G(z)))
+    expected["discriminator"] = tape.gradient(loss, gan.discriminator.trainable_variables)
+    for name, gradients in expected.items():
+        assert [variable for _, variable in seen[name]] == getattr(gan, name).trainable_variables
+        for (given, _), wanted in zip(seen[name], gradients, strict=True):
+            assert np.array(given) == pytest.approx(np.array(wanted), rel=1e-3, abs=1e-6)
+
+
+def test_dropout_and_batch_normalisation_work_in_the_step(gan):
+    """Dropout draws random numbers, and batch normalisation moves its averages, only where training=True arrives."""
+
+    def draws():
+        return [int(layer.seed_generator.state[1]) for layer in gan.discriminator.layers if hasattr(layer, "rate")]
+
+    weights = gan.generator.weights + gan.discriminator.weights
+    moving = [variable for variable in weights if "moving" in variable.path]
+    assert draws() == [0, 0] and len(moving) == 2 * (3 + 1)
+    before = values(moving)
+    gan.train_step(pictures())
+    assert draws() == [2, 2], "once for real and once for generated pictures"
+    assert all(changed(moving, before))
+    before = values(gan.shown.weights)
+    gan.draw(lesson.fixed_latents(4, SMALL))
+    assert not any(changed(gan.shown.weights, before)), "and none where pictures are drawn"
+    gan.verdicts(pictures(17))
+    assert draws() == [5, 5], "three batches of eight or less, as in a step"
+
+
+def test_labels_stay_within_0_and_1(gan, eager, monkeypatch):
+    seen, loss = [], lesson.cross_entropy
+    monkeypatch.setattr(lesson, "cross_entropy", lambda targets, logits: seen.append(targets) or loss(targets, logits))
+    gan.train_step(pictures())
+    assert len(seen) == 3
+    for targets in seen:
+        assert targets.shape == (8, 1) and np.min(targets) >= 0 and np.max(targets) <= 1
+    assert [float(np.mean(targets)) for targets in seen] == [1, 0, 1], "real, generated, and what the generator wants"
+
+
+def test_accuracies_count_what_was_right(gan):
+    """A discriminator whose bias says "real" to everything is right about all real and no generated pictures."""
+    for bias, expected in ((50.0, (1, 0)), (-50.0, (0, 1))):
+        gan.discriminator.layers[-1].bias.assign([bias])
+        logs = gan.train_step(pictures())
+        assert (float(logs["accuracy_real"]), float(logs["accuracy_fake"])) == expected
+        gan.discriminator.layers[-1].bias.assign([bias])
+        assert np.all((gan.verdicts(pictures()) > 0.5) == (bias > 0))
+
+
+def test_same_seed_same_garments():
+    drawn = []
+    for seed in (1, 1, 2):
+        gan = new_gan(seed=seed)
+        logs = [gan.train_step(pictures(seed=step)) for step in range(3)]
+        assert all(np.isfinite(float(value)) for entry in logs for value in entry.values())
+        drawn.append(gan.draw(lesson.fixed_latents(4, SMALL)))
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+def test_fixed_latents_and_unstretched_pictures(gan):
+    latents = lesson.fixed_latents(500, SMALL)
+    assert np.array_equal(latents, lesson.fixed_latents(500, SMALL))
+    assert not np.array_equal(latents, lesson.fixed_latents(500, SMALL, seed=1))
+    assert latents.mean() == pytest.approx(0, abs=0.02) and latents.std() == pytest.approx(1, abs=0.02)
+    drawn = gan.draw(latents[:6])
+    assert drawn == pytest.approx((np.array(gan.shown(latents[:6]))[..., 0] + 1) / 2, abs=1e-6)
+    assert drawn.min() >= 0 and drawn.max() <= 1 and np.ptp(drawn) < 0.5, "an untrained generator's grey stays grey"
+
+
+def test_shown_generator_is_the_running_mean():
+    gan = new_gan(average=0.75)
+    shown = values(gan.shown.weights)
+    gan.train_step(pictures())
+    for new, old, playing in zip(gan.shown.weights, shown, gan.generator.weights, strict=True):
+        assert np.array(new) == pytest.approx(0.75 * old + 0.25 * np.array(playing), abs=1e-6)
+
+
+def test_walk_stays_in_the_shell(gan, monkeypatch):
+    """Every latent on the way is as long as its neighbours; the stations are the fixed latents."""
+    seen = []
+    monkeypatch.setattr(gan, "draw", lambda latents: seen.append(latents) or np.zeros((len(latents), 28, 28)))
+    lesson.walk(gan, walkers=2, stations=3, steps=8)
+    path = seen[0].reshape(2, 24, -1)
+    corners = lesson.fixed_latents(6, SMALL, seed=3).reshape(2, 3, -1)
+    assert path[:, ::8] == pytest.approx(corners, abs=1e-5)
+    lengths = np.linalg.norm(path, axis=-1)
+    ends = np.linalg.norm(corners, axis=-1)
+    assert lengths.min() > 0.9 * ends.min() and lengths.max() < 1.05 * ends.max()
+    middle = np.linalg.norm((corners[:, 0] + corners[:, 1]) / 2, axis=-1)
+    assert np.all(middle < 0.85 * lengths[:, 4]), "where a straight line would leave it"
+
+
+class Grey:
+    """A judge for tests: its features are coarse pixels."""
+
+    def look(self, images):
+        images = np.asarray(images, "float32").reshape(len(images), 4, 7, 4, 7)
+        return images.mean(axis=(2, 4)).reshape(len(images), -1), None
+
+
+def play(folder, *flags, interrupt_at=None, change=None):
+    """Train in the frame of a real run; returns all variables, the history and the frames."""
+    argv = ["--preset", "smoke", "--device", "cpu", "--limit", "40", "--output-dir", str(folder), *flags]
+    argv += ["--generator-channels", "8", "--discriminator-channels", "4"]
+    with lesson.lesson.run("13_FashionMNIST_DCGAN.py", lesson.Config, lesson.PRESETS, argv) as run:
+        data = lesson.datasets.fashion_mnist(run)
+        gan = lesson.DCGAN(run.config)
+        if interrupt_at is not None:
+            gan.train_step = interrupting(gan.train_step, interrupt_at)
+        if change is not None:
+            change(gan)
+        history = lesson.train(run, gan, data, Grey())
+        return values(gan.variables), history
+
+
+def interrupting(function, at):
+    calls = []
+
+    def call(images):
+        calls.append(None)
+        if len(calls) == at:
+            signal.raise_signal(signal.SIGINT)
+        return function(images)
+
+    return call
+
+
+def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
+    unbroken, history = play(tmp_path / "a", "--steps", "6")
+    with pytest.raises(SystemExit) as stop:
+        play(tmp_path / "b", "--steps", "6", interrupt_at=3)
+    assert stop.value.code == 130
+    assert "--resume" in capsys.readouterr().err
+    play(tmp_path / "b", "--steps", "5", "--resume")  # from step 3; cut again by --steps
+    resumed, resumed_history = play(tmp_path / "b", "--steps", "6", "--resume")
+    assert all(np.array_equal(one, other) for one, other in zip(unbroken, resumed, strict=True))
+    assert len(history.frames) == len(resumed_history.frames) == 4
+    assert np.array_equal(history.frames, resumed_history.frames)
+    assert history.epochs == resumed_history.epochs == [0, 2, 4, 6]
+    for name, line in history.values.items():
+        assert line == pytest.approx(resumed_history[name], nan_ok=True), name
+
+
+def test_epochs_and_steps_both_end_the_training(tmp_path):
+    for flags, last in ((("--epochs", "1", "--steps", "9"), 2), (("--epochs", "5", "--steps", "3"), 3)):
+        _, history = play(tmp_path / str(last), *flags)  # an epoch of 40 garments has two batches of 16
+        assert history.epochs[-1] == last
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path, capsys):
+    def poison(gan):
+        gan.discriminator.layers[-1].bias.assign([np.nan])
+
+    with pytest.raises(SystemExit) as stop:
+        play(tmp_path, change=poison)
+    assert stop.value.code == TrainingError.status
+    assert "turned nan in step 1" in capsys.readouterr().err
