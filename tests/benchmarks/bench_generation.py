@@ -1,0 +1,93 @@
+"""Tokens per second of lesson 15's writer against the form in which tutorials generate text.
+
+The tutorials send the whole window through the model, layer by layer in Python (eagerly), for every token, and use
+the logits of one position. Lesson 15 keeps keys and values in a cache and loops inside one compiled function. Both
+write the same 100 tokens greedily with the same weights, alternately, in one process, so that whatever else the machine
+does hits both alike; that the tokens and the logits are the same is checked.
+
+Run:    python tests/benchmarks/bench_generation.py
+"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
+
+import lessonkit  # noqa: E402, F401  after the path is set, and first: it quiets TensorFlow's log
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from conftest import load_lesson  # noqa: E402
+
+TOKENS, ROUNDS = 100, 5
+LEAST_RATIO = 20.0
+MOST_DIFFERENCE = 1e-4
+
+
+def tutorial_form(model: keras.Model, start: int, barred: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Greedy tokens (TOKENS,) and the logits (TOKENS, vocabulary) that chose them."""
+    window, logits = np.zeros((1, length), "int32"), []
+    window[0, 0] = start
+    tokens = []
+    for position in range(TOKENS):
+        logits.append(model(window).numpy()[0, position])
+        tokens.append(int(np.argmax(logits[-1] + barred)))
+        if position + 1 < length:
+            window[0, position + 1] = tokens[-1]
+    return np.array(tokens), np.array(logits)
+
+
+def cached_logits(writer, tokens: np.ndarray) -> np.ndarray:
+    """The logits (TOKENS, vocabulary) that the writer's cache gives while it reads [start] and then `tokens`."""
+    caches, logits = writer.empty_cache(1), []
+    for position, token in enumerate([writer.start, *tokens[:-1]]):
+        row, caches = writer.step(tf.constant([token]), tf.constant(position), caches)
+        logits.append(row.numpy()[0])
+    return np.array(logits)
+
+
+def measure() -> dict:
+    """Median tokens per second of both forms: name, ours, theirs, ratio (ours / theirs), unit; and the difference."""
+    lesson = load_lesson("15_IMDB_text_transformer")
+    keras.utils.set_random_seed(0)
+    settings = lesson.Config()
+    vocabulary = ["", "[UNK]", lesson.START, lesson.END, *map(str, range(settings.vocabulary - 4))]
+    ids = np.random.default_rng(0).zipf(1.3, (2_000, settings.length + 1)) % settings.vocabulary
+    model = lesson.build_model(settings, vocabulary, ids)
+    writer = lesson.Writer(model, endless=True)
+    prompt = np.array([[writer.start]], "int32")
+
+    forms = {
+        "ours": lambda: lesson.write_texts(writer, prompt, [(0.0, 0, 1.0)], 1, TOKENS, seed=0)[0, 0, 1:],
+        "theirs": lambda: tutorial_form(model, writer.start, writer.barred, settings.length)[0],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in forms}
+    written = {name: form() for name, form in forms.items()}  # compiles, which is not the point
+    for _ in range(ROUNDS):
+        for name, form in forms.items():
+            begin = time.perf_counter()
+            form()
+            seconds[name].append(time.perf_counter() - begin)
+    logits = tutorial_form(model, writer.start, writer.barred, settings.length)[1]
+    ours, theirs = (TOKENS / statistics.median(seconds[name]) for name in ("ours", "theirs"))
+    return {
+        "name": f"writing {TOKENS} tokens, against the whole window through the model eagerly for each",
+        "ours": ours,
+        "theirs": theirs,
+        "ratio": ours / theirs,
+        "unit": "tokens per second",
+        "same_tokens": bool(np.array_equal(written["ours"], written["theirs"])),
+        "largest_difference": float(np.abs(cached_logits(writer, written["theirs"]) - logits).max()),
+    }
+
+
+if __name__ == "__main__":
+    result = measure()
+    print("{name}: {ours:.0f} against {theirs:.1f} {unit}, {ratio:.0f} times as fast".format(**result))
+    print("same tokens: {same_tokens}; logits differ by at most {largest_difference:.1e}".format(**result))
+    if not result["same_tokens"] or result["largest_difference"] > MOST_DIFFERENCE:
+        sys.exit(f"the logits should agree to {MOST_DIFFERENCE}")
+    sys.exit(0 if result["ratio"] >= LEAST_RATIO else f"expected at least {LEAST_RATIO} times")
