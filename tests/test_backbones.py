@@ -69,7 +69,24 @@ def test_convnet_takes_any_size_and_its_layers_can_be_read(lesson_06):
     backbone = backbones.cifar10_convnet(FakeRun(), lesson_06.folder)
     assert backbone.layers == ("relu1", "relu2", "relu3", "relu4", "relu5")
     outputs = backbone.reading(["relu2", "relu5"])(backbone.preprocess(pictures(48)))
-    assert [output.shape for output in outputs] == [(3, 12, 12, 64), (3, 6, 6, 128)]
+    assert {name: output.shape for name, output in outputs.items()} == {
+        "relu2": (3, 12, 12, 64),
+        "relu5": (3, 6, 6, 128),
+    }
+    alone = backbone.reading(["relu2"])(backbone.preprocess(pictures(48)))
+    np.testing.assert_array_equal(alone["relu2"], outputs["relu2"])
+
+
+def test_a_mean_takes_the_place_of_each_maximum(lesson_06):
+    backbone = backbones.cifar10_convnet(FakeRun(), lesson_06.folder)
+    mean = backbone.averaged()
+    kinds = {type(layer).__name__ for layer in mean.model.layers}
+    assert "AveragePooling2D" in kinds and "MaxPooling2D" not in kinds and not mean.model.trainable_weights
+    assert mean.layers == backbone.layers
+    for before, after in zip(backbone.model.get_weights(), mean.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    maximum, average = (np.asarray(each.reading(["pool1"])(pictures(48))["pool1"]) for each in (backbone, mean))
+    assert maximum.shape == average.shape and (maximum >= average).all() and np.abs(maximum - average).max() > 0
 
 
 @pytest.mark.parametrize("file", ["weights.npz", "model.json", "run.json"])
