@@ -100,7 +100,7 @@ doctor: .venv/installed
 	@$(KIT) lessonkit.doctor
 
 bench: .venv/installed
-	@for file in tests/benchmarks/bench_*.py; do PYTHONPATH=src $(PYTHON_IN_VENV) $$file || exit 1; done
+	@PYTHONPATH=src $(PYTHON_IN_VENV) tests/benchmarks
 
 notebooks: .venv/installed
 	@$(KIT) lessonkit.notebooks

@@ -15,7 +15,7 @@ from conftest import LESSONS, REPOSITORY, load_lesson, read_card
 
 MLP = "01_keras_MLP_sequential_model"
 FLAGS = ["preset", "epochs", "steps", "batch_size", "learning_rate", "seed", "limit", "device", "data", "data_dir"]
-FLAGS += ["output_dir", "resume"]
+FLAGS += ["output_dir", "resume", "distribute"]
 
 
 def run_script(*arguments, name=MLP, **options):

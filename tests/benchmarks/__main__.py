@@ -1,0 +1,45 @@
+"""`make bench`: runs every comparison in this folder, each in a process of its own, and writes docs/benchmarks.md.
+
+Exit status 1 if a comparison falls short of what it expects.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+HEAD = """# Benchmarks
+
+Written by `make bench`. Each line is a comparison that is measured in one process, the two sides in turn, so that
+whatever else the machine does hits both alike; seconds differ from machine to machine, ratios much less.
+
+Machine: {machine}, {cores} cores, TensorFlow {tensorflow}, Keras {keras}, no GPU used.
+"""
+
+
+def main() -> int:
+    """Run them all; the page holds what they print, under the first line of their docstrings."""
+    import keras
+    import tensorflow as tf
+
+    facts = {"machine": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()}
+    page, status = [HEAD.format(tensorflow=tf.__version__, keras=keras.__version__, **facts)], 0
+    for file in sorted(HERE.glob("bench_*.py")):
+        title = file.read_text(encoding="utf-8").split('"""')[1].splitlines()[0].rstrip(".")
+        done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True)
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        print(*lines, sep="\n", flush=True)
+        if done.returncode:
+            status = 1
+            print(f"{file.name}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        link = f"[`{file.name}`](../tests/benchmarks/{file.name})"
+        page.append("\n".join([f"\n## {title}\n", *(f"- {line}" for line in lines), "", link]))
+    PAGE.write_text("\n".join(page) + "\n", encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,134 @@
+"""What share of the machine's peak the training steps of the lessons reach, with their default settings.
+
+The peak is the faster of a matrix product (1,024 x 1,024) and of a 3 x 3 convolution of 64 to 64 channels, measured in
+turn with the steps. The arithmetic of a step is counted layer by layer, two operations a multiplication and addition:
+forward, and twice as much back (to the kernels and to the inputs; not to the pictures). What a network does besides,
+such as activations, normalisation, dropout and Adam, moves memory and counts for nothing: that is what the share shows.
+
+Run:    python tests/benchmarks/bench_throughput.py
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
+
+import lessonkit  # noqa: E402, F401  first: it quiets TensorFlow's log
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from conftest import load_lesson  # noqa: E402
+from keras import layers  # noqa: E402
+
+ROUNDS, STEPS = 5, 20
+
+
+def layers_of(model: keras.Model) -> list[keras.Layer]:
+    """The layers that multiply, from the input on."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, layers.Dense | layers.Conv2D)]
+
+
+def operations(layer: keras.Layer) -> int:
+    """Multiplications and additions of one example's forward pass."""
+    if isinstance(layer, layers.Dense):
+        return 2 * int(np.prod(layer.kernel.shape))
+    places = layer.input.shape if isinstance(layer, layers.Conv2DTranspose) else layer.output.shape
+    return 2 * places[1] * places[2] * int(np.prod(layer.kernel.shape))
+
+
+def step_operations(model: keras.Model, batch_size: int) -> int:
+    """Those of a training step on a batch."""
+    each = [operations(layer) for layer in layers_of(model)]
+    return batch_size * (3 * sum(each) - each[0])
+
+
+def networks() -> dict[str, tuple[keras.Model, np.ndarray, np.ndarray | None]]:
+    """A compiled model, a batch of inputs and of targets for each lesson that trains by `fit`."""
+    random, found = np.random.default_rng(0), {}
+
+    def pictures(count: int, *shape: int) -> np.ndarray:
+        return random.random((count, *shape), "float32")
+
+    lesson = load_lesson("01_keras_MLP_sequential_model")
+    settings = lesson.Config()
+    model = lesson.build_model(settings)
+    lesson.compile_model(model, settings, steps=1000)
+    one_hot = np.eye(10, dtype="float32")[random.integers(0, 10, settings.batch_size)]
+    found["01 MLP"] = model, pictures(settings.batch_size, 32, 32, 3), one_hot
+
+    lesson = load_lesson("06_CIFAR10_convnet")
+    settings = lesson.Config()
+    model = lesson.build_model(settings)
+    model.compile(keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    found["06 convnet"] = model, pictures(settings.batch_size, 32, 32, 3), random.integers(0, 10, settings.batch_size)
+
+    lesson = load_lesson("09_MNIST_denoising_autoencoder")
+    settings = lesson.Config()
+    model = lesson.build_conv(settings.channels)
+    model.compile("adam", "mse")
+    batch = pictures(settings.batch_size, 28, 28, 1)
+    found["09 convolutional denoiser"] = model, batch, batch
+
+    lesson = load_lesson("10_MNIST_VAE")
+    settings = lesson.Config()
+    model = lesson.build_vae(settings)
+    lesson.compile_vae(model, settings, steps=1000)
+    found["10 VAE"] = model, pictures(settings.batch_size, 28, 28, 1), None
+
+    lesson = load_lesson("11_CelebA_VAE_concept_vectors")
+    settings = lesson.Config()
+    model = lesson.build_vae(settings)
+    model.compile(keras.optimizers.Adam(1e-3))
+    found["11 VAE of faces"] = model, pictures(settings.batch_size, 64, 64, 3), None
+    return found
+
+
+def peaks() -> dict[str, tuple[Callable, int]]:
+    """Two things that a machine does as fast as it can, each with its operations."""
+    square = tf.random.normal((1024, 1024))
+    images, kernel = tf.random.normal((32, 32, 32, 64)), tf.random.normal((3, 3, 64, 64))
+    product = tf.function(lambda: square @ square)
+    convolution = tf.function(lambda: tf.nn.conv2d(images, kernel, 1, "SAME"))
+    return {
+        "matrix product": (product, 2 * 1024**3),
+        "convolution": (convolution, 2 * images.shape[0] * 32 * 32 * int(np.prod(kernel.shape))),
+    }
+
+
+def seconds(function: Callable) -> float:
+    """How long one call takes: on a CPU it returns when the result is there."""
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+def measure() -> tuple[dict[str, float], dict[str, float]]:
+    """Medians over the rounds, in GFLOP/s: of the peaks, and of the lessons' training steps."""
+    tasks = {name: (function, operations) for name, (function, operations) in peaks().items()}
+    for name, (model, inputs, targets) in networks().items():
+        tensors = tf.constant(inputs) if targets is None else (tf.constant(inputs), tf.constant(targets))
+        batches = tf.data.Dataset.from_tensors(tensors).repeat()
+
+        def train(model=model, batches=batches):
+            model.fit(batches, steps_per_epoch=STEPS, verbose=0)
+
+        tasks[name] = train, STEPS * step_operations(model, len(inputs))
+    times = {name: [] for name in tasks}
+    for function, _ in tasks.values():
+        function()  # builds the graph, which is not the point
+    for _ in range(ROUNDS):
+        for name, (function, _) in tasks.items():
+            times[name].append(seconds(function))
+    speeds = {name: tasks[name][1] / statistics.median(times[name]) / 1e9 for name in tasks}
+    return {name: speeds.pop(name) for name in peaks()}, speeds
+
+
+if __name__ == "__main__":
+    best, lessons = measure()
+    print("peak: " + ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in best.items()))
+    for name, speed in lessons.items():
+        print(f"training step of {name}: {speed:.0f} GFLOP/s, {speed / max(best.values()):.0%} of the peak")
