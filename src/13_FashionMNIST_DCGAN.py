@@ -51,6 +51,7 @@ class Config(config.Config):
     """A light pair of networks and brisk steps, for a CPU. `full` has the tutorials' settings: hours without a GPU."""
 
     steps: config.Count | None = 3_600  # steps of both players
+    distribute: config.Alone = "none"  # a loop of its own
     batch_size: config.Count = 64  # real garments a step, and as many generated ones
     learning_rate: config.Rate = 5e-4  # of both players; where there is time, less is steadier
     momentum: config.Fraction = 0.5  # Adam's beta_1: 0.9 remembers an opponent who plays differently by now

@@ -54,6 +54,7 @@ class Config(config.Config):
     """The tutorial's layers and octaves on a picture of moderate size, with gentler steps and random shifts."""
 
     steps: Annotated[int, config.Range(0)] = 16  # of gradient ascent in every octave; 0 gives the photograph back
+    distribute: config.Alone = "none"  # one picture
     learning_rate: config.Rate = 0.025  # how far a step goes, in halves of a pixel's range; see `normalise`
     content: Path | None = None  # your photograph: any picture that Pillow opens
     photograph: Literal["china", "flower"] = "china"  # the one if you name none

@@ -64,6 +64,7 @@ class Config(config.Config):
     """A small network and a good optimizer: what took the tutorials an hour on a CPU takes half a minute."""
 
     steps: config.Count = 60  # evaluations of the loss and its gradient at each size; afterwards only details change
+    distribute: config.Alone = "none"  # one picture
     learning_rate: Annotated[float, config.Range(1e-9, 1e9)] | None = None  # of adam and sgd; none: see RATES
     content: Path | None = None  # your photograph: any picture that Pillow opens
     style: Path | None = None  # your painting; none: one in photos/ of the data folder, else the drawn swirls
