@@ -118,15 +118,18 @@ def build_generator(settings: Config) -> keras.Model:
             hidden = layers.BatchNormalization(momentum=0.9)(hidden)
         return layers.LeakyReLU(negative_slope=0.2)(hidden)
 
-    side, first, widths = (4, 128, (64, 32, 24, 16)) if settings.light else (8, 128, (128, 256, 512))
+    side, first, widths = (4, 128, (64, 32, 16)) if settings.light else (8, 128, (128, 256, 512))
     latents = keras.Input((settings.latent_dim,))
     hidden = layers.Dense(side * side * first)(latents)  # light: (batch, 2048), full: (batch, 8192)
     hidden = layers.Reshape((side, side, first))(hidden)
     if settings.light:
         hidden = activated(hidden)  # (batch, 4, 4, 128)
-    for channels in widths:  # light: (batch, 8, 8, 64) ... (batch, 64, 64, 16); full: ... (batch, 64, 64, 512)
+    for channels in widths:  # light: (batch, 8, 8, 64) ... (batch, 32, 32, 16); full: ... (batch, 64, 64, 512)
         hidden = activated(layers.Conv2DTranspose(channels, 4, strides=2, padding="same")(hidden))
-    images = layers.Conv2D(3, 5, padding="same", activation="sigmoid")(hidden)  # smooths what the strides left uneven
+    if settings.light:
+        images = layers.Conv2DTranspose(3, 4, strides=2, padding="same", activation="sigmoid")(hidden)
+    else:
+        images = layers.Conv2D(3, 5, padding="same", activation="sigmoid")(hidden)
     return keras.Model(latents, images, name="generator")  # (batch, 64, 64, 3)
 
 
