@@ -466,9 +466,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.diagram(model, "model")
         history, seen = train(run, model, train_ids, held_out)
         run.save_model(model, "model")
-        run.metric("tokens_seen", seen[-1], "tokens", expected=(3.6e6, 3.7e6), embedded=(1.25e6, 1.35e6))
         with run.part("measures"):
             nats, marks = measure(run, model, train_ids, held_out)
+        run.metric("tokens_seen", seen[-1], "tokens", expected=(3.6e6, 3.7e6), embedded=(1.25e6, 1.35e6))
         with run.part("writing"):
             fast = Writer(model, endless=True)  # one text that fills the window
             start, draw = np.array([[fast.start]], "int32"), [SAMPLERS["temperature 1"]]

@@ -191,6 +191,12 @@ def test_every_link_of_a_page_leads_somewhere(path: Path):
             assert (path.parent / target).exists(), f"{path.name} points at {target}"
 
 
+@pytest.mark.parametrize("path", readme.pages(), ids=lambda path: path.name)
+def test_no_line_begins_with_a_number(path: Path):
+    """A comment at the beginning of a line ends a paragraph, and Markdown leaves what follows as it is."""
+    assert not re.search(r"^\s*<!--v ", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 @pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
 def test_every_trap_is_guarded_by_a_test_that_exists(page):
     guards = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", (REPOSITORY / page).read_text(encoding="utf-8"))
