@@ -52,6 +52,7 @@ import scipy.fft
 import scipy.optimize
 import tensorflow as tf
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 # %% Parameters
 
@@ -270,9 +271,10 @@ def minimise_by_lbfgs(evaluate: Callable, start: np.ndarray, steps: int, trace: 
         return trace.losses[-1], amplified(gradient.numpy() * (free == pictures)).ravel().astype(np.float64)
 
     options = {"maxcor": 5, "maxfun": steps, "maxiter": steps, "ftol": 0.0, "gtol": 0.0}
-    found = scipy.optimize.minimize(
-        function, np.zeros(start.size), jac=True, method="L-BFGS-B", callback=trace.accept, options=options
-    )
+    with threadpool_limits(1, user_api="blas"):  # SciPy's threads would spin while TensorFlow wants the cores
+        found = scipy.optimize.minimize(
+            function, np.zeros(start.size), jac=True, method="L-BFGS-B", callback=trace.accept, options=options
+        )
     return start + amplified(found.x.reshape(start.shape))
 
 

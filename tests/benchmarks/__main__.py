@@ -5,12 +5,14 @@ Exit status 1 if a comparison falls short of what it expects.
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+PROGRESS = re.compile(r"\d+/\d+ - ")  # Keras' lines
 HEAD = """# Benchmarks
 
 Written by `make bench`. Each line is a comparison that is measured in one process, the two sides in turn, so that
@@ -22,6 +24,8 @@ Machine: {machine}, {cores} cores, TensorFlow {tensorflow}, Keras {keras}, no GP
 
 def main() -> int:
     """Run them all; the page holds what they print, under the first line of their docstrings."""
+    import lessonkit  # noqa: F401  first: it quiets TensorFlow's log
+
     import keras
     import tensorflow as tf
 
@@ -30,7 +34,7 @@ def main() -> int:
     for file in sorted(HERE.glob("bench_*.py")):
         title = file.read_text(encoding="utf-8").split('"""')[1].splitlines()[0].rstrip(".")
         done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True)
-        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        lines = [line for line in done.stdout.splitlines() if line.strip() and not PROGRESS.match(line)]
         print(*lines, sep="\n", flush=True)
         if done.returncode:
             status = 1
