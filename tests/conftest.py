@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,14 @@ def pytest_addoption(parser):
 @pytest.fixture
 def device(request) -> str:
     return request.config.getoption("--device")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_works():
+    """A process started in a shell's background ignores Ctrl-C, and so do its children: undo that for the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -82,14 +82,6 @@ def unbroken(tmp_path_factory):
     return arrays, history
 
 
-@pytest.fixture
-def ctrl_c_works():
-    """A process started in a shell's background ignores Ctrl-C, and so do its children: undo that for these."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_killed_and_resumed(unbroken, tmp_path):
     process = break_off(tmp_path, signal.SIGKILL)
     finish(process, -signal.SIGKILL)
@@ -105,7 +97,7 @@ def test_killed_and_resumed(unbroken, tmp_path):
     assert not list(tmp_path.rglob("*.partial*")) and not list(tmp_path.glob(".partial*")), "nothing is left behind"
 
 
-def test_interrupted_and_resumed(unbroken, tmp_path, ctrl_c_works):
+def test_interrupted_and_resumed(unbroken, tmp_path):
     process = break_off(tmp_path, signal.SIGINT)
     _, err = finish(process, 130)
     line = err.strip().splitlines()[-1]
