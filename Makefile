@@ -11,6 +11,7 @@ PRESET = default
 DATA = auto
 DATA_DIR =
 DEVICE =
+JOBS = 2
 CUDA =
 
 PYTHON_IN_VENV = .venv/bin/python
@@ -76,11 +77,11 @@ smoke: .venv/installed
 
 test: .venv/installed
 	$(PYTHON_IN_VENV) -m ruff check -q src tests
-	$(PYTHON_IN_VENV) -m pytest $(if $(DEVICE),--device $(DEVICE))
+	$(PYTHON_IN_VENV) -m pytest -n $(JOBS) --dist loadfile $(if $(DEVICE),--device $(DEVICE))
 
 # The same tests with the newest TensorFlow and Keras (Linux): the pins are there for Metal's sake.
 test-latest: .venv-latest/installed
-	.venv-latest/bin/python -m pytest
+	.venv-latest/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 .venv-latest/installed: requirements.txt .venv/installed
 	@mkdir -p build
