@@ -45,7 +45,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
-from scipy.special import entr
 
 # %% Parameters
 
@@ -54,7 +53,7 @@ from scipy.special import entr
 class Config(config.Config):
     """A light pair of networks, for a CPU. `full` has the tutorials': four times the work a picture."""
 
-    steps: config.Count = 4_000  # rounds of the game: one step of each player
+    steps: config.Count = 3_400  # rounds of the game: one step of each player
     batch_size: config.Count = 64  # real digits a round; many rounds on few digits beat few rounds on many
     learning_rate: config.Rate = 1e-3  # the same for both players
     decay: bool = True  # the rate falls to nought along a cosine, so that the strokes settle; else it is constant
@@ -257,72 +256,6 @@ def draw_samples(images: np.ndarray, scores: dict[str, float]) -> figures.Figure
     return figure
 
 
-def draw_progress(history: lesson.History, sample_every: int) -> figures.Figure:
-    """The first ten digits of some frames, one row a frame: the same latents, later and later in the game."""
-    count = len(history.frames)
-    chosen = sorted({min(frame, count - 1) for frame in (0, 1, 2, 4, 8, count - 1)})
-    figure, axes = figures.subplots(
-        len(chosen),
-        1,
-        width=8,
-        height=0.72 * len(chosen) + 0.4,
-        title="The same ten latents, ever later",
-        squeeze=False,
-    )
-    for cell, frame in zip(axes[:, 0], chosen, strict=True):
-        figures.show_image(cell, history.frames[frame][:28])
-        rounds = min(frame * sample_every, history.epochs[-1])
-        cell.set_ylabel(f"{rounds:,} rounds", rotation=0, ha="right", va="center")
-    return figure
-
-
-def draw_curves(history: lesson.History, undecided: float, floor: float) -> figures.Figure:
-    """What the players say of themselves (losses, accuracies), and what the judge says of the digits (KID)."""
-    draw = {"generator_loss": -np.log(undecided), "discriminator_loss": float(np.sum(entr([undecided, 1 - undecided])))}
-    figure, (losses, accuracies, distances) = figures.subplots(
-        1,
-        3,
-        width=9,
-        height=3.3,
-        title="The losses do not tell how good the digits are; the distance to real digits does",
-    )
-    for index, (name, level) in enumerate(draw.items()):
-        color, style = figures.COLORS[index], ("-", "--")[index]
-        label = name.removesuffix("_loss")
-        losses.plot(history.epochs, history[name], style, color=color, label=label, linewidth=1.2)
-        losses.axhline(level, color=color, linestyle=":", linewidth=1.5)
-    for index, (name, label) in enumerate({"accuracy_real": "about real", "accuracy_fake": "about generated"}.items()):
-        style = ("-", "--")[index]
-        accuracies.plot(history.epochs, history[name], style, color=figures.COLORS[index], label=label, linewidth=1.2)
-    accuracies.axhline(0.5, color="black", linestyle=":", linewidth=1.5)
-    for cell in (losses, accuracies):
-        cell.plot([], [], "k:", label="if nobody could tell")
-        cell.legend(fontsize=8)
-    losses.set(ylabel="loss (nats)", ylim=(0, None))
-    accuracies.set(ylabel="discriminator's accuracy", ylim=(0, 1.02))
-    rounds, values = np.array([history.epochs, history["kid"]])[:, np.isfinite(history["kid"])]
-    distances.plot(rounds, values, marker=".", color=figures.COLORS[2], label="generated digits")
-    distances.axhline(floor, color="black", linestyle=":", linewidth=1, label="test digits")
-    distances.set(ylabel="KID to training digits", yscale="log")
-    distances.legend(fontsize=8)
-    for cell in (losses, accuracies, distances):
-        cell.set_xlabel("round")
-    return figure
-
-
-def draw_nearest(made: np.ndarray, training_images: np.ndarray, scores: dict[str, float]) -> figures.Figure:
-    """Ten generated digits above the training digits nearest to them: has the generator learned by heart?"""
-    indices, distances = metrics.nearest(made[:10], training_images)
-    captions = [[""] * 10, [f"{value:.3f}" for value in distances]]
-    title = (
-        f"Not copies: {scores['nearest_generated']:.3f} from the nearest training digit on average, "
-        f"new real digits {scores['nearest_test']:.3f} (RMS of pixels)"
-    )
-    return figures.image_grid(
-        [made[:10], training_images[indices]], title, ["generated", "nearest of training"], captions
-    )
-
-
 def draw_classes(labels: np.ndarray, predicted: np.ndarray, covered: int) -> figures.Figure:
     """Shares of the ten digits among generated and among real ones: a collapsed generator makes few kinds."""
     title = f"{covered} of 10 digits come: what the judge sees in {len(predicted):,} generated pictures"
@@ -386,10 +319,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         history = train(run, game, data, judge)
         made, predicted, scores = measure(run, game, data, judge, untrained)
         run.figure("samples", draw_samples(made[:144], scores), headline=True)
-        run.figure("progress", draw_progress(history, run.config.sample_every))
+        every, last = run.config.sample_every, history.epochs[-1]
+        rounds = [min(frame * every, last) for frame in range(len(history.frames))]
+        run.figure("progress", judges.draw_progress(history.frames, rounds, height=28))
         run.gif("training", history.frames)
-        run.figure("curves", draw_curves(history, game.undecided, scores["kid_floor"]))
-        run.figure("nearest", draw_nearest(made, data.train.images, scores))
+        kid = dict(zip(history.epochs, history["kid"], strict=True))
+        tied, floor = judges.levels(game.undecided), scores["kid_floor"]
+        run.figure("curves", judges.draw_curves(history.epochs, history, tied, kid, floor, "digits"))
+        run.figure("nearest", judges.draw_nearest(made, data.train.images, scores, "digit"))
         run.figure("classes", draw_classes(data.test.labels, predicted, scores["classes_covered"]))
         walks = walk(game, walkers=32, stations=3, steps=12)
         run.figure("walk", figures.image_grid(walks[:5, :25:2], "From one latent to another, and on to a third"))

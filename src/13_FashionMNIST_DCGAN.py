@@ -251,47 +251,6 @@ def draw_samples(images: np.ndarray, scores: dict[str, float]) -> figures.Figure
     return figure
 
 
-def draw_progress(history: lesson.History, sample_every: int) -> figures.Figure:
-    """The first ten garments of some frames, one row a frame: the same latents, later and later."""
-    count = len(history.frames)
-    chosen = sorted({min(frame, count - 1) for frame in (0, 1, 2, 4, 8, count - 1)})
-    rows = [history.frames[frame][:28] for frame in chosen]
-    figure, axes = figures.subplots(
-        len(rows), 1, width=8, height=0.72 * len(rows) + 0.4, title="The same ten latents, ever later", squeeze=False
-    )
-    for cell, frame, row in zip(axes[:, 0], chosen, rows, strict=True):
-        figures.show_image(cell, row)
-        step = min(frame * sample_every, history.epochs[-1])
-        cell.set_ylabel(f"{step:,} steps", rotation=0, ha="right", va="center")
-    return figure
-
-
-def draw_curves(history: lesson.History, floor: float) -> figures.Figure:
-    """What the players say of themselves (losses, accuracies), and what the judge says of the garments (KID)."""
-    figure, (losses, accuracies, distances) = figures.subplots(
-        1, 3, width=9, height=3.3, title="Losses and accuracies say who is ahead; only the distance says how good"
-    )
-    for cell, label, name, color, style, level in (
-        (losses, "generator (blind opponent: ln 2)", "generator_loss", 0, "-", np.log(2)),
-        (losses, "discriminator (blind: 2 ln 2)", "discriminator_loss", 1, "--", 2 * np.log(2)),
-        (accuracies, "on real garments", "accuracy_real", 0, "-", 0.5),
-        (accuracies, "on generated ones", "accuracy_fake", 1, "--", 0.5),
-    ):
-        cell.plot(history.epochs, history[name], style, label=label, color=figures.COLORS[color], linewidth=1)
-        cell.axhline(level, color=figures.COLORS[color] if cell is losses else "black", linestyle=":", linewidth=1.2)
-    losses.set(ylabel="loss (nats)", ylim=(0, None))
-    accuracies.set(ylabel="D's accuracy in training", ylim=(0, 1.02))
-    steps, values = np.array([history.epochs, history["kid"]])[:, np.isfinite(history["kid"])]
-    distances.plot(steps, values, marker=".", color=figures.COLORS[2], label="generated garments")
-    if floor > 0:  # being unbiased, it may fall below 0, too, for which a logarithmic scale has no place
-        distances.axhline(floor, color="black", linestyle=":", linewidth=1, label="test garments")
-    distances.set(ylabel="KID to training garments", yscale="log")
-    for cell in (losses, accuracies, distances):
-        cell.set_xlabel("step")
-        cell.legend(fontsize=8)
-    return figure
-
-
 def draw_verdicts(real: np.ndarray, fake: np.ndarray) -> figures.Figure:
     """How the discriminator's D(x) spreads over real (n,) and generated (n,) garments; the accuracies are areas."""
     right, caught = np.mean(real > 0.5), np.mean(fake < 0.5)
@@ -312,19 +271,6 @@ def draw_verdicts(real: np.ndarray, fake: np.ndarray) -> figures.Figure:
     cell.set(xlabel="D(x), the discriminator's probability of being real", ylabel="share of garments (%)", xlim=(0, 1))
     cell.legend(fontsize=9, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure
-
-
-def draw_nearest(made: np.ndarray, training_images: np.ndarray, scores: dict[str, float]) -> figures.Figure:
-    """Ten generated garments above the training garments nearest to them: has the generator learned by heart?"""
-    indices, distances = metrics.nearest(made[:10], training_images)
-    captions = [[""] * 10, [f"{value:.3f}" for value in distances]]
-    title = (
-        f"Not copies: {scores['nearest_generated']:.3f} from the nearest training garment on average, "
-        f"new real ones {scores['nearest_test']:.3f} (RMS of pixels)"
-    )
-    return figures.image_grid(
-        [made[:10], training_images[indices]], title, ["generated", "nearest of training"], captions
-    )
 
 
 def draw_classes(made: np.ndarray, predicted: np.ndarray, data, covered: int) -> figures.Figure:
@@ -361,18 +307,18 @@ def walk(gan: DCGAN, walkers: int, stations: int, steps: int) -> np.ndarray:
 
 # (low, high) of the default preset on real garments and on the embedded ones; over several seeds.
 EXPECTED = {
-    "fid": ((1, 7), (1, 9)),
+    "fid": ((2, 7), (3, 9)),
     "fid_floor": ((0.04, 0.08), (0.15, 0.4)),
     "fid_untrained": ((90, 150), (70, 130)),
-    "kid": ((0.01, 0.15), (0.01, 0.2)),
+    "kid": ((0.03, 0.15), (0.04, 0.2)),
     "kid_floor": ((-0.001, 0.004), (-0.015, 0.005)),
     "precision": ((0.4, 0.75), (0.1, 0.4)),
     "recall": ((0.5, 0.8), (0.45, 0.8)),
     "nearest_generated": ((0.15, 0.2), (0.13, 0.17)),
     "nearest_test": ((0.12, 0.135), (0.09, 0.105)),
     "classes_covered": ((10, 10), (10, 10)),
-    "accuracy_real": ((0.35, 0.98), (0.35, 0.98)),
-    "accuracy_fake": ((0.35, 0.98), (0.35, 1)),
+    "accuracy_real": ((0.5, 0.95), (0.4, 0.95)),
+    "accuracy_fake": ((0.5, 0.95), (0.5, 1)),
 }
 
 
@@ -405,12 +351,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             unit = f"({len(made):,} garments, {judge.name})" if name.startswith(("fid", "kid", "classes")) else ""
             run.metric(name, value, unit, *EXPECTED.get(name, ()))
         run.figure("samples", draw_samples(made[:144], scores), headline=True)
-        run.figure("progress", draw_progress(history, run.config.sample_every))
+        every, last = run.config.sample_every, history.epochs[-1]
+        rounds = [min(frame * every, last) for frame in range(len(history.frames))]
+        run.figure("progress", judges.draw_progress(history.frames, rounds, height=28))
         run.gif("training", history.frames)
-        run.figure("curves", draw_curves(history, scores["kid_floor"]))
+        kid = dict(zip(history.epochs, history["kid"], strict=True))
+        blind = {"generator_loss": np.log(2), "discriminator_loss": 2 * np.log(2)}  # the second is a sum of two
+        run.figure("curves", judges.draw_curves(history.epochs, history, blind, kid, scores["kid_floor"], "garments"))
         run.figure("verdicts", draw_verdicts(real, fake))
         run.figure("classes", draw_classes(made, predicted, data, scores["classes_covered"]))
-        run.figure("nearest", draw_nearest(made, data.train.images, scores))
+        run.figure("nearest", judges.draw_nearest(made, data.train.images, scores, "garment"))
         walks = walk(gan, walkers=32, stations=3, steps=12)
         run.figure("walk", figures.image_grid(walks[:5, :13], "From one latent to another, on great circles"))
         run.gif("walk", [figures.tile(frame, columns=8) for frame in walks.swapaxes(0, 1)])

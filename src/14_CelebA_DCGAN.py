@@ -26,7 +26,7 @@ As in lesson 12 a third network judges, one that reads attributes: do the faces 
 
 What you will see: faces of nobody, from the first round to the last; curves; attributes; nearest faces; walks.
 
-Run:    python src/14_CelebA_DCGAN.py             about three and a half minutes on two CPU cores
+Run:    python src/14_CelebA_DCGAN.py             about two and a half minutes on two CPU cores
 Makes:  output/14_CelebA_DCGAN.png and output/14_CelebA_DCGAN/
 Source: Radford, Metz & Chintala, Unsupervised Representation Learning with DCGANs, arXiv:1511.06434;
         Odena, Dumoulin & Olah, Deconvolution and Checkerboard Artifacts, distill.pub/2016/deconv-checkerboard;
@@ -184,10 +184,14 @@ class DCGAN(keras.Model):
         discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     @property
+    def undecided(self) -> float:
+        """What a discriminator says to everything if it cannot tell: half of the mean label of the real faces."""
+        return (1 - self.label_noise / 2) / 2
+
+    @property
     def threshold(self) -> float:
-        """The logit of a discriminator that cannot tell: it says half of the mean label of the real faces."""
-        undecided = (1 - self.label_noise / 2) / 2
-        return float(np.log(undecided / (1 - undecided)))
+        """The logit of that probability: what lies above is taken for real."""
+        return float(np.log(self.undecided / (1 - self.undecided)))
 
     def latents(self, count: int):
         """New random latents (count, latent_dim)."""
@@ -289,39 +293,6 @@ def draw_samples(faces: np.ndarray, real: np.ndarray, scores: dict[str, float]) 
     return figure
 
 
-def draw_progress(history: lesson.History, rounds: np.ndarray) -> figures.Figure:
-    """The first row of some frames: the same latents, later and later in the game; rounds (frames,) played by then."""
-    last = len(history.frames) - 1
-    chosen = sorted({min(frame, last) for frame in (0, 2, 5, 12, last)})
-    rows = [faces_of(history.frames[frame])[:SHEET] for frame in chosen]
-    labels = [f"{rounds[frame]:,} rounds" for frame in chosen]
-    return figures.image_grid(rows, "The same eight latents, ever later", labels, size=0.95)
-
-
-def draw_curves(history: lesson.History, distances: Sequence[float], floor: float, rounds: np.ndarray):
-    """What the players say of themselves (losses, accuracies), and what the judge says of the frames (KID)."""
-    figure, (losses, accuracies, kernel) = figures.subplots(
-        1, 3, width=9, height=3.3, title="The losses do not tell how good the faces are; the judge does"
-    )
-    for cell, names, level, words in (
-        (losses, ("generator_loss", "discriminator_loss"), np.log(2), "ln 2"),
-        (accuracies, ("accuracy_real", "accuracy_fake"), 0.5, "cannot tell"),
-    ):
-        for name, style in zip(names, ("-", "--"), strict=True):
-            label = name.removesuffix("_loss").replace("accuracy_", "right about ").replace("fake", "generated")
-            cell.plot(rounds[1:], history[name], style, label=label)
-        cell.axhline(level, color="black", linestyle=":", linewidth=1, label=words)
-    losses.set(ylabel="loss (nats)", ylim=(0, None))
-    accuracies.set(ylabel="discriminator's accuracy", ylim=(0, 1.02))
-    kernel.plot(rounds, distances, marker=".", color=figures.COLORS[2], label="generated")
-    kernel.axhline(floor, color="black", linestyle=":", linewidth=1, label="test faces")
-    kernel.set(ylabel=f"KID of {SHEET**2} faces to real ones", ylim=(min(0, *distances), None))
-    for cell in (losses, accuracies, kernel):
-        cell.set_xlabel("round")
-        cell.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=8)
-    return figure
-
-
 def contributions(kernel: int, strides: int = 2, layers_in_a_row: int = 3) -> np.ndarray:
     """How many products a pixel sums up after some transposed convolutions (all ones): the inner (32, 32) pixels."""
     counts = ops.ones((1, 24, 24, 1))
@@ -347,17 +318,6 @@ def draw_checkerboard() -> figures.Figure:
         cell.set_title(f"kernel {kernel}, {fits}:\n{products}", fontsize=10)
     figure.colorbar(picture, ax=axes, shrink=0.8, label="brightness / mean")
     return figure
-
-
-def draw_nearest(made: np.ndarray, known: np.ndarray, scores: dict[str, float]) -> figures.Figure:
-    """Ten generated faces above the training faces nearest to them: has the generator learned by heart?"""
-    indices, distances = metrics.nearest(made[:10], known)
-    captions = [[""] * 10, [f"{value:.3f}" for value in distances]]
-    title = (
-        f"Not copies: {scores['nearest_generated']:.3f} from the nearest training face on average, "
-        f"new real faces {scores['nearest_test']:.3f} (RMS of pixels)"
-    )
-    return figures.image_grid([made[:10], known[indices]], title, ["generated", "nearest of training"], captions)
 
 
 def draw_attributes(names: Sequence[str], shares: np.ndarray, scores: dict[str, float]) -> figures.Figure:
@@ -451,13 +411,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         made, shares, scores = measure(run, gan, known, new, judge, untrained)
         run.figure("samples", draw_samples(made[:40], new.images[:10], scores), headline=True)
         rounds = np.linspace(0, int(gan.optimizer.iterations), len(history.frames)).round().astype(int)
-        run.figure("progress", draw_progress(history, rounds))
+        run.figure("progress", judges.draw_progress(history.frames, rounds, height=64))
         run.gif("training", [figures.tile(faces_of(frame)[:16], columns=8) for frame in history.frames[::2]])
         real = judge.look(known.images[: len(made)])[0]
         distances = [metrics.kernel_distance(real, judge.look(faces_of(frame))[0])[0] for frame in history.frames]
-        run.figure("curves", draw_curves(history, distances, scores["kid_floor"], rounds))
+        kid = dict(zip(rounds, distances, strict=True))
+        tied, floor = judges.levels(gan.undecided), scores["kid_floor"]
+        run.figure("curves", judges.draw_curves(rounds[1:], history, tied, kid, floor, "faces"))
         run.figure("checkerboard", draw_checkerboard())
-        run.figure("nearest", draw_nearest(made, known.images, scores))
+        run.figure("nearest", judges.draw_nearest(made, known.images, scores, "face"))
         run.figure("attributes", draw_attributes(run.config.attributes, shares, scores))
         walks = walk(gan, run.config, walkers=12, stations=3, steps=8)
         run.figure("walk", figures.image_grid(walks[:3, :9], "From one latent to another", size=0.9))

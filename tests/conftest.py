@@ -2,13 +2,16 @@
 
 import importlib.util
 import json
+import re
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import lessonkit  # noqa: F401  first: it quiets TensorFlow's log
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,9 +27,59 @@ def load_lesson(name: str) -> ModuleType:
     return sys.modules[name]
 
 
+def without_start_up_log(stderr: str) -> str:
+    """What a lesson said on standard error; newer TensorFlows begin with lines of their own that nothing silences."""
+    return re.sub(r"^(WARNING: All log messages before|[IW]\d{4} ).*\n", "", stderr, flags=re.MULTILINE)
+
+
 def read_card(output_dir: Path, name: str) -> dict:
     """The run card that a run left."""
     return json.loads((output_dir / name / "run.json").read_text(encoding="utf-8"))
+
+
+class Grey:
+    """A judge that needs no training, for pictures of 28 x 28: its features are coarse pixels."""
+
+    def look(self, images) -> tuple[np.ndarray, None]:
+        images = np.asarray(images, "float32").reshape(len(images), 4, 7, 4, 7)
+        return images.mean(axis=(2, 4)).reshape(len(images), -1), None
+
+
+def interrupting(function: Callable, at: int) -> Callable:
+    """The same function, but Ctrl-C comes with its call number `at`."""
+    calls = []
+
+    def call(argument):
+        calls.append(None)
+        if len(calls) == at:
+            signal.raise_signal(signal.SIGINT)
+        return function(argument)
+
+    return call
+
+
+def check_resuming(play: Callable, folder: Path, capsys, epochs: list[int], pause: bool = True) -> tuple:
+    """Six steps that Ctrl-C breaks off in the third end as six unbroken ones: bit by bit in all variables and frames.
+
+    Args:
+        play: (output folder, *flags, interrupt_at) -> (variables as arrays, history).
+        epochs: for which the history must have an entry.
+        pause: let --steps end the training after the fifth step, too; not where the learning rate depends on --steps.
+
+    Returns (history, history of the resumed run).
+    """
+    unbroken, history = play(folder / "a", "--steps", "6")
+    with pytest.raises(SystemExit) as stop:
+        play(folder / "b", "--steps", "6", interrupt_at=3)
+    assert stop.value.code == 130
+    assert "--resume" in capsys.readouterr().err
+    if pause:
+        play(folder / "b", "--steps", "5", "--resume")
+    resumed, resumed_history = play(folder / "b", "--steps", "6", "--resume")
+    assert all(np.array_equal(one, other) for one, other in zip(unbroken, resumed, strict=True))
+    assert len(history.frames) == 4 and np.array_equal(history.frames, resumed_history.frames)
+    assert history.epochs == resumed_history.epochs == epochs
+    return history, resumed_history
 
 
 def pytest_addoption(parser):

@@ -1,12 +1,13 @@
 """Lesson 12: the two turns, what is frozen in which, the labels, and a training that is broken off and resumed."""
 
 import dataclasses
-import signal
+
+from lessonkit import judges
 
 import keras
 import numpy as np
 import pytest
-from conftest import load_lesson
+from conftest import Grey, check_resuming, interrupting, load_lesson
 from keras import layers, ops
 
 lesson = load_lesson("12_MNIST_GAN")
@@ -118,6 +119,7 @@ def test_threshold_is_where_the_loss_of_equal_pictures_is_least(game):
     targets = np.array([0.9, 0.0])[:, None]
     losses = np.mean(np.logaddexp(0, logits) - targets * logits, axis=0)
     assert game.threshold == pytest.approx(logits[np.argmin(losses)], abs=0.01)
+    assert judges.levels(game.undecided)["discriminator_loss"] == pytest.approx(losses.min(), abs=1e-4)
 
 
 def test_same_seed_same_digits():
@@ -156,14 +158,6 @@ def test_walk_passes_its_stations(game):
     assert digits[:, ::4] == pytest.approx(corners, abs=1e-6)
 
 
-class Grey:
-    """A judge for tests: its features are coarse pixels."""
-
-    def look(self, images):
-        images = np.asarray(images, "float32").reshape(len(images), 4, 7, 4, 7)
-        return images.mean(axis=(2, 4)).reshape(len(images), -1), None
-
-
 def play(folder, *flags, interrupt_at=None):
     """Train in the frame of a real run; returns all variables, the history and the frames."""
     argv = ["--preset", "smoke", "--device", "cpu", "--limit", "40", "--output-dir", str(folder), *flags]
@@ -176,28 +170,7 @@ def play(folder, *flags, interrupt_at=None):
         return [np.array(variable) for variable in game.variables], history
 
 
-def interrupting(function, at):
-    calls = []
-
-    def call(images):
-        calls.append(None)
-        if len(calls) == at:
-            signal.raise_signal(signal.SIGINT)
-        return function(images)
-
-    return call
-
-
 def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
-    unbroken, history = play(tmp_path / "a", "--steps", "6")
-    with pytest.raises(SystemExit) as stop:
-        play(tmp_path / "b", "--steps", "6", interrupt_at=3)
-    assert stop.value.code == 130
-    assert "--resume" in capsys.readouterr().err
-    resumed, resumed_history = play(tmp_path / "b", "--steps", "6", "--resume")
-    assert all(np.array_equal(one, other) for one, other in zip(unbroken, resumed, strict=True))
-    assert len(history.frames) == len(resumed_history.frames) == 4
-    assert np.array_equal(history.frames, resumed_history.frames)
-    assert history.epochs == resumed_history.epochs == [0, 2, 4, 6]
+    history, resumed = check_resuming(play, tmp_path, capsys, epochs=[0, 2, 4, 6], pause=False)
     for name, line in history.values.items():
-        assert line == pytest.approx(resumed_history[name], nan_ok=True), name
+        assert line == pytest.approx(resumed[name], nan_ok=True), name

@@ -1,7 +1,6 @@
 """Lesson 13: one step of two players, who is moved by what, the labels, and a training that is resumed."""
 
 import dataclasses
-import signal
 
 from lessonkit.config import TrainingError
 
@@ -9,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import load_lesson
+from conftest import Grey, check_resuming, interrupting, load_lesson
 from keras import layers, ops
 
 lesson = load_lesson("13_FashionMNIST_DCGAN")
@@ -221,14 +220,6 @@ def test_walk_stays_in_the_shell(gan, monkeypatch):
     assert np.all(middle < 0.85 * lengths[:, 4]), "where a straight line would leave it"
 
 
-class Grey:
-    """A judge for tests: its features are coarse pixels."""
-
-    def look(self, images):
-        images = np.asarray(images, "float32").reshape(len(images), 4, 7, 4, 7)
-        return images.mean(axis=(2, 4)).reshape(len(images), -1), None
-
-
 def play(folder, *flags, interrupt_at=None, change=None):
     """Train in the frame of a real run; returns all variables, the history and the frames."""
     argv = ["--preset", "smoke", "--device", "cpu", "--limit", "40", "--output-dir", str(folder), *flags]
@@ -244,32 +235,10 @@ def play(folder, *flags, interrupt_at=None, change=None):
         return values(gan.variables), history
 
 
-def interrupting(function, at):
-    calls = []
-
-    def call(images):
-        calls.append(None)
-        if len(calls) == at:
-            signal.raise_signal(signal.SIGINT)
-        return function(images)
-
-    return call
-
-
 def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
-    unbroken, history = play(tmp_path / "a", "--steps", "6")
-    with pytest.raises(SystemExit) as stop:
-        play(tmp_path / "b", "--steps", "6", interrupt_at=3)
-    assert stop.value.code == 130
-    assert "--resume" in capsys.readouterr().err
-    play(tmp_path / "b", "--steps", "5", "--resume")  # from step 3; cut again by --steps
-    resumed, resumed_history = play(tmp_path / "b", "--steps", "6", "--resume")
-    assert all(np.array_equal(one, other) for one, other in zip(unbroken, resumed, strict=True))
-    assert len(history.frames) == len(resumed_history.frames) == 4
-    assert np.array_equal(history.frames, resumed_history.frames)
-    assert history.epochs == resumed_history.epochs == [0, 2, 4, 6]
+    history, resumed = check_resuming(play, tmp_path, capsys, epochs=[0, 2, 4, 6])
     for name, line in history.values.items():
-        assert line == pytest.approx(resumed_history[name], nan_ok=True), name
+        assert line == pytest.approx(resumed[name], nan_ok=True), name
 
 
 def test_epochs_and_steps_both_end_the_training(tmp_path):

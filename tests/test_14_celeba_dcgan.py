@@ -1,14 +1,13 @@
 """Lesson 14: what a round of the game does, its labels, who moves, saving, resuming, checkerboards, coverage."""
 
 import dataclasses
-import signal
 
-from lessonkit import figures
+from lessonkit import figures, judges
 
 import keras
 import numpy as np
 import pytest
-from conftest import load_lesson
+from conftest import check_resuming, interrupting, load_lesson
 from keras import layers, ops
 
 lesson = load_lesson("14_CelebA_DCGAN")
@@ -199,6 +198,7 @@ def test_threshold_is_where_the_loss_of_equal_pictures_is_least(gan):
     logits = np.linspace(-3, 3, 601)
     losses = np.mean(np.logaddexp(0, logits) - np.array([0.9, 0.0])[:, None] * logits, axis=0)
     assert gan.threshold == pytest.approx(logits[np.argmin(losses)], abs=0.01)
+    assert judges.levels(gan.undecided)["discriminator_loss"] == pytest.approx(losses.min(), abs=1e-4)
 
 
 def test_shown_generator_is_the_average():
@@ -292,35 +292,10 @@ def interrupt(gan, at):
 
     def made(force=False):
         make(force)
-        function, calls = gan.train_function, []
-
-        def call(iterator):
-            calls.append(None)
-            if len(calls) == at:
-                signal.raise_signal(signal.SIGINT)
-            return function(iterator)
-
-        gan.train_function = call
+        gan.train_function = interrupting(gan.train_function, at)
 
     gan.make_train_function = made
 
 
 def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
-    unbroken, history = play(tmp_path / "a", "--steps", "6")
-    with pytest.raises(SystemExit) as stop:
-        play(tmp_path / "b", "--steps", "6", interrupt_at=3)
-    assert stop.value.code == 130
-    assert "--resume" in capsys.readouterr().err
-    resumed, resumed_history = play(tmp_path / "b", "--steps", "6", "--resume")
-    assert all(np.array_equal(one, other) for one, other in zip(unbroken, resumed, strict=True))
-    assert len(history.frames) == len(resumed_history.frames) == 4
-    assert np.array_equal(history.frames, resumed_history.frames)
-    assert history.epochs == resumed_history.epochs == [1, 2, 3]
-
-
-def test_an_attribute_that_does_not_exist(tmp_path, capsys):
-    argv = ["--preset", "smoke", "--limit", "20", "--output-dir", str(tmp_path), "--attributes", "Wings"]
-    with pytest.raises(SystemExit) as stop:
-        lesson.main(argv)
-    assert stop.value.code == 2
-    assert "no such attribute; there are Smiling" in capsys.readouterr().err
+    check_resuming(play, tmp_path, capsys, epochs=[1, 2, 3])

@@ -7,13 +7,15 @@ Numbers of one judge compare runs on one data set; they say nothing beside those
 
 import dataclasses
 import zlib
+from collections.abc import Mapping, Sequence
 
-from lessonkit import metrics, training
+from lessonkit import figures, metrics, training
 from lessonkit.config import StudyError
 from lessonkit.datasets.source import Split
 
 import keras
 import numpy as np
+from scipy.special import entr
 
 SEED = 7  # of the judge, whatever the run's: all runs on the same data are judged alike
 FEATURES = 64
@@ -127,3 +129,93 @@ def scores(judge: Judge, made: np.ndarray, untrained: np.ndarray, train: np.ndar
         "nearest_generated": float(np.mean(metrics.nearest(made[:500], train / np.float32(255))[1])),
         "nearest_test": float(np.mean(metrics.nearest(test[:500], train)[1])),
     }
+
+
+# What lessons 12 to 14 draw alike
+
+
+def draw_progress(frames: Sequence[np.ndarray], rounds: Sequence[int], height: int) -> figures.Figure:
+    """The first row of pictures, so many pixels high, of some frames: the same latents, later and later in the game.
+
+    Args:
+        rounds: how many had been played when each frame was drawn.
+    """
+    last = len(frames) - 1
+    chosen = sorted({0, *(last // 2**halvings for halvings in range(5))})
+    row_height = 7.2 * height / frames[0].shape[1] + 0.1
+    figure, axes = figures.subplots(
+        len(chosen),
+        1,
+        width=8,
+        height=row_height * len(chosen) + 0.4,
+        title="The same latents, ever later",
+        squeeze=False,
+    )
+    for cell, frame in zip(axes[:, 0], chosen, strict=True):
+        figures.show_image(cell, frames[frame][:height])
+        cell.set_ylabel(f"{rounds[frame]:,} rounds", rotation=0, ha="right", va="center")
+    return figure
+
+
+def levels(undecided: float) -> dict[str, float]:
+    """Both losses if nobody can tell: the discriminator says `undecided` to all, half of the mean label of the real.
+
+    Its loss is then the mean over as many real as generated pictures, in nats, and the generator's - log undecided.
+    """
+    return {"generator_loss": -np.log(undecided), "discriminator_loss": float(np.sum(entr([undecided, 1 - undecided])))}
+
+
+def draw_curves(
+    rounds: Sequence[int],
+    history: Mapping[str, Sequence[float]],
+    levels: Mapping[str, float],
+    kernel_distances: Mapping[int, float],
+    floor: float,
+    things: str,
+) -> figures.Figure:
+    """What the players say of themselves (losses, accuracies), and what the judge says of the pictures (KID).
+
+    Args:
+        history: generator_loss, discriminator_loss, accuracy_real and accuracy_fake, a value for each of `rounds`.
+        levels: by name, the value of the two losses if nobody could tell.
+        kernel_distances: by round, NaN where none was measured; floor: that of test pictures. The scale is logarithmic
+            and has no place for values below 0, to which these unbiased estimates may fall.
+        things: what the pictures show, such as "digits".
+    """
+    figure, (losses, accuracies, distances) = figures.subplots(
+        1,
+        3,
+        width=9,
+        height=3.6,
+        title="The losses do not tell how good the pictures are; the distance to real ones does",
+    )
+    chance = dict.fromkeys(("accuracy_real", "accuracy_fake"), 0.5)
+    for cell, marks in ((losses, levels), (accuracies, chance)):
+        for index, (name, level) in enumerate(marks.items()):
+            color, label = figures.COLORS[index], name.removesuffix("_loss").replace("accuracy_", "about ")
+            label = label.replace("fake", "generated")
+            cell.plot(rounds, history[name], ("-", "--")[index], color=color, label=label, linewidth=1.2)
+            cell.axhline(level, color=color if cell is losses else "black", linestyle=":", linewidth=1.5)
+        cell.plot([], [], "k:", label="if nobody could tell")
+    losses.set(ylabel="loss (nats)", ylim=(0, None))
+    accuracies.set(ylabel="discriminator's accuracy", ylim=(0, 1.02))
+    measured = [(when, value) for when, value in kernel_distances.items() if np.isfinite(value)]
+    distances.plot(*zip(*measured, strict=True), marker=".", color=figures.COLORS[2], label="generated")
+    if floor > 0:
+        distances.axhline(floor, color="black", linestyle=":", linewidth=1, label=f"test {things}")
+    distances.set(ylabel=f"KID to training {things}", yscale="log")
+    for cell in (losses, accuracies, distances):
+        cell.set_xlabel("round")
+        cell.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=8)
+    return figure
+
+
+def draw_nearest(made: np.ndarray, known: np.ndarray, scores: Mapping[str, float], thing: str) -> figures.Figure:
+    """Ten generated pictures above the training pictures nearest to them: has the generator learned by heart?"""
+    indices, distances = metrics.nearest(made[:10], known)
+    captions = [[""] * 10, [f"{value:.3f}" for value in distances]]
+    title = (
+        f"Not copies: {scores['nearest_generated']:.3f} from the nearest training {thing} on average, "
+        f"a new real one {scores['nearest_test']:.3f} (RMS of pixels)"
+    )
+    return figures.image_grid([made[:10], known[indices]], title, ["generated", "nearest of training"], captions)
