@@ -15,21 +15,12 @@ Run:    python tests/benchmarks/bench_dcgan.py
 """
 
 import dataclasses
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
+from benchmark import alone, load_lesson, operations, seconds_in_turn
 
-import lessonkit  # noqa: E402, F401  first: it quiets TensorFlow's log
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from conftest import load_lesson  # noqa: E402
-from keras import layers  # noqa: E402
+import keras
+import tensorflow as tf
 
 ROUNDS = 5
 LEAST_RATIO = 0.7
@@ -49,14 +40,6 @@ class Work:
         return self.forward + self.to_kernel + self.to_input
 
 
-def operations(layer: keras.Layer, batch_size: int) -> int:
-    """Multiplications and additions of a layer's forward pass; each of its gradients takes as many."""
-    if isinstance(layer, layers.Dense):
-        return 2 * batch_size * layer.kernel.shape[0] * layer.units
-    places = layer.input.shape if isinstance(layer, layers.Conv2DTranspose) else layer.output.shape
-    return 2 * batch_size * places[1] * places[2] * int(np.prod(layer.kernel.shape))
-
-
 def step_work(generator: keras.Model, discriminator: keras.Model) -> list[Work]:
     """Every layer that multiplies, with the passes of one training step; inputs from outside need no gradient."""
     work = []
@@ -69,48 +52,6 @@ def step_work(generator: keras.Model, discriminator: keras.Model) -> list[Work]:
     return work
 
 
-def alone(layer: keras.Layer, batch_size: int) -> dict[str, Callable]:
-    """A layer's three operations by themselves, each a compiled function of nothing that computes all of it."""
-
-    def normal(shape):
-        return tf.random.normal((batch_size, *shape[1:]))
-
-    x, y, kernel = normal(layer.input.shape), normal(layer.output.shape), tf.random.normal(layer.kernel.shape)
-    if isinstance(layer, layers.Dense):
-        forward = tf.function(lambda: x @ kernel)
-        to_kernel = tf.function(lambda: tf.matmul(x, y, transpose_a=True))
-        to_input = tf.function(lambda: tf.matmul(y, kernel, transpose_b=True))
-        return {"forward": forward, "to_kernel": to_kernel, "to_input": to_input}
-    transposed = isinstance(layer, layers.Conv2DTranspose)
-    large, small = (y, x) if transposed else (x, y)
-    stride = layer.strides[0]
-    options = {"strides": [1, stride, stride, 1], "padding": "SAME"}
-
-    @tf.function
-    def shrink():
-        return tf.nn.conv2d(large, kernel, **options)
-
-    @tf.function
-    def grow():
-        return tf.nn.conv2d_transpose(small, kernel, large.shape, **options)
-
-    @tf.function
-    def to_kernel():
-        return tf.raw_ops.Conv2DBackpropFilter(
-            input=large, filter_sizes=kernel.shape, out_backprop=small, use_cudnn_on_gpu=True, **options
-        )
-
-    forward, to_input = (grow, shrink) if transposed else (shrink, grow)
-    return {"forward": forward, "to_kernel": to_kernel, "to_input": to_input}
-
-
-def seconds(function: Callable) -> float:
-    """How long one call takes: on a CPU it returns when the result is there."""
-    begin = time.perf_counter()
-    function()
-    return time.perf_counter() - begin
-
-
 def measure() -> dict:
     """Medians over the rounds: name, ours and theirs (GFLOP/s of the step, of its convolutions alone), ratio, best."""
     lesson = load_lesson("13_FashionMNIST_DCGAN")
@@ -119,31 +60,24 @@ def measure() -> dict:
     gan = lesson.DCGAN(settings)
     real = tf.random.uniform((settings.batch_size, 28, 28, 1), -1, 1)
     work = step_work(gan.generator, gan.discriminator)
-    parts = [(part, operations(part.layer, settings.batch_size)) for part in work]
-    total = sum(part.times * count for part, count in parts)
-    functions = [alone(part.layer, settings.batch_size) for part in work]
-    for function in (lambda: gan.train_step(real), *(one for group in functions for one in group.values())):
-        seconds(function)  # traces, which is not the point
-    ours, theirs, best = [], [], 0.0
-    for _ in range(ROUNDS):
-        ours.append(seconds(lambda: gan.train_step(real)))
-        whole = 0.0
-        for (part, count), group in zip(parts, functions, strict=True):
-            for name, function in group.items():
-                if passes := getattr(part, name):
-                    each = seconds(function)
-                    whole += passes * each
-                    best = max(best, count / each)
-        theirs.append(whole)
-    mine, other = (total / statistics.median(times) / 1e9 for times in (ours, theirs))
+    counts = [settings.batch_size * operations(part.layer) for part in work]
+    total = sum(part.times * count for part, count in zip(work, counts, strict=True))
+    functions = {"step": lambda: gan.train_step(real)}
+    for place, part in enumerate(work):
+        passes = alone(part.layer, settings.batch_size)
+        functions |= {(place, name): function for name, function in passes.items() if getattr(part, name)}
+    seconds = seconds_in_turn(functions, ROUNDS)
+    step = seconds.pop("step")
+    convolutions = sum(getattr(work[place], name) * each for (place, name), each in seconds.items())
+    mine, other = (total / whole / 1e9 for whole in (step, convolutions))
     return {
         "name": f"DCGAN training step, batch {settings.batch_size}, {total / 1e9:.1f} GFLOP",
         "ours": mine,
         "theirs": other,
         "ratio": mine / other,
         "unit": "GFLOP/s",
-        "best": best / 1e9,
-        "images": settings.batch_size / statistics.median(ours),
+        "best": max(counts[place] / each for (place, _), each in seconds.items()) / 1e9,
+        "images": settings.batch_size / step,
     }
 
 

@@ -8,19 +8,13 @@ does hits both alike; that the tokens and the logits are the same is checked.
 Run:    python tests/benchmarks/bench_generation.py
 """
 
-import statistics
 import sys
-import time
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
+from benchmark import load_lesson, seconds_in_turn
 
-import lessonkit  # noqa: E402, F401  after the path is set, and first: it quiets TensorFlow's log
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from conftest import load_lesson  # noqa: E402
+import keras
+import numpy as np
+import tensorflow as tf
 
 TOKENS, ROUNDS = 100, 5
 LEAST_RATIO = 20.0
@@ -64,15 +58,10 @@ def measure() -> dict:
         "ours": lambda: lesson.write_texts(writer, prompt, [(0.0, 0, 1.0)], 1, TOKENS, seed=0)[0, 0, 1:],
         "theirs": lambda: tutorial_form(model, writer.start, writer.barred, settings.length)[0],
     }
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
-    written = {name: form() for name, form in forms.items()}  # compiles, which is not the point
-    for _ in range(ROUNDS):
-        for name, form in forms.items():
-            begin = time.perf_counter()
-            form()
-            seconds[name].append(time.perf_counter() - begin)
+    written = {name: form() for name, form in forms.items()}
+    seconds = seconds_in_turn(forms, ROUNDS)
     logits = tutorial_form(model, writer.start, writer.barred, settings.length)[1]
-    ours, theirs = (TOKENS / statistics.median(seconds[name]) for name in ("ours", "theirs"))
+    ours, theirs = (TOKENS / seconds[name] for name in ("ours", "theirs"))
     return {
         "name": f"writing {TOKENS} tokens, against the whole window through the model eagerly for each",
         "ours": ours,

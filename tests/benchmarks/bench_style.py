@@ -12,21 +12,16 @@ Run:    python tests/benchmarks/bench_style.py
 
 import dataclasses
 import functools
-import statistics
 import sys
-import time
 import types
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
+from benchmark import load_lesson, seconds_in_turn
+from lessonkit import backbones, datasets
+from lessonkit.config import Config
 
-from lessonkit import backbones, datasets  # noqa: E402  after the path is set, and first: it quiets TensorFlow's log
-from lessonkit.config import Config  # noqa: E402
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from conftest import load_lesson  # noqa: E402
+import keras
+import numpy as np
+import tensorflow as tf
 
 ROUNDS, HEIGHT, DESCENT, TUNING = 5, 200, 500, 60
 LEAST = {"evaluation": 2.5, "optimizer": 8.0}
@@ -88,16 +83,11 @@ def measure_evaluation() -> dict:
         "theirs": tutorial_form(backbone, content, style, settings),
     }
     start = lesson.as_batch(lesson.noise(content.shape, seed=0))
-    losses = {name: float(tf.reduce_sum(evaluate(start)[0])) for name, evaluate in forms.items()}  # compiles, too
+    losses = {name: float(tf.reduce_sum(evaluate(start)[0])) for name, evaluate in forms.items()}
     if abs(losses["ours"] / losses["theirs"] - 1) > 1e-3:
         raise SystemExit(f"the two forms do not compute the same: {losses}")
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(ROUNDS):
-        for name, evaluate in forms.items():
-            begin = time.perf_counter()
-            evaluate(start)[1].numpy()
-            seconds[name].append(time.perf_counter() - begin)
-    ours, theirs = (statistics.median(times) for times in seconds.values())
+    calls = {name: lambda evaluate=evaluate: evaluate(start)[1].numpy() for name, evaluate in forms.items()}
+    ours, theirs = seconds_in_turn(calls, ROUNDS).values()
     return {
         "name": f"style loss and gradient, VGG19, {HEIGHT} pixels high, against three pictures a step",
         "ours": ours,

@@ -3,41 +3,30 @@
 The peak is the faster of a matrix product (1,024 x 1,024) and of a 3 x 3 convolution of 64 to 64 channels, measured in
 turn with the steps. The arithmetic of a step is counted layer by layer, two operations a multiplication and addition:
 forward, and twice as much back (to the kernels and to the inputs; not to the pictures). What a network does besides,
-such as activations, normalisation, dropout and Adam, moves memory and counts for nothing: that is what the share shows.
+such as activations, normalisation, dropout and Adam, moves memory and counts for nothing.
+
+Small layers cannot reach the peak, however they are called. So each step is also compared with its own layers: every
+product and convolution of it alone, with both gradients, as TensorFlow computes them for these shapes. Where the step
+reaches nearly as much as its layers alone, neither the input pipeline nor Python costs it anything. (It may reach more:
+in a step, small operations that depend on one another little run side by side.)
 
 Run:    python tests/benchmarks/bench_throughput.py
 """
 
-import statistics
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
+from benchmark import alone, load_lesson, operations, seconds_in_turn
 
-import lessonkit  # noqa: E402, F401  first: it quiets TensorFlow's log
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from conftest import load_lesson  # noqa: E402
-from keras import layers  # noqa: E402
+import keras
+import numpy as np
+import tensorflow as tf
 
 ROUNDS, STEPS = 5, 20
 
 
 def layers_of(model: keras.Model) -> list[keras.Layer]:
     """The layers that multiply, from the input on."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, layers.Dense | layers.Conv2D)]
-
-
-def operations(layer: keras.Layer) -> int:
-    """Multiplications and additions of one example's forward pass."""
-    if isinstance(layer, layers.Dense):
-        return 2 * int(np.prod(layer.kernel.shape))
-    places = layer.input.shape if isinstance(layer, layers.Conv2DTranspose) else layer.output.shape
-    return 2 * places[1] * places[2] * int(np.prod(layer.kernel.shape))
+    return [layer for layer in model._flatten_layers() if hasattr(layer, "kernel")]
 
 
 def step_operations(model: keras.Model, batch_size: int) -> int:
@@ -99,16 +88,17 @@ def peaks() -> dict[str, tuple[Callable, int]]:
     }
 
 
-def seconds(function: Callable) -> float:
-    """How long one call takes: on a CPU it returns when the result is there."""
-    begin = time.perf_counter()
-    function()
-    return time.perf_counter() - begin
+def parts_of(model: keras.Model, batch_size: int) -> list[Callable]:
+    """What a training step must compute: each layer forward, back to its kernel, and (but for the first) its input."""
+    passes = [list(alone(layer, batch_size).values()) for layer in layers_of(model)]
+    return passes[0][:2] + [function for group in passes[1:] for function in group]
 
 
-def measure() -> tuple[dict[str, float], dict[str, float]]:
-    """Medians over the rounds, in GFLOP/s: of the peaks, and of the lessons' training steps."""
-    tasks = {name: (function, operations) for name, (function, operations) in peaks().items()}
+def measure() -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Medians over the rounds, in GFLOP/s: of the peaks; and of the lessons' training steps and their layers alone."""
+    peak = peaks()
+    tasks = {name: function for name, (function, _) in peak.items()}
+    work, pieces = {}, {}
     for name, (model, inputs, targets) in networks().items():
         tensors = tf.constant(inputs) if targets is None else (tf.constant(inputs), tf.constant(targets))
         batches = tf.data.Dataset.from_tensors(tensors).repeat()
@@ -116,19 +106,20 @@ def measure() -> tuple[dict[str, float], dict[str, float]]:
         def train(model=model, batches=batches):
             model.fit(batches, steps_per_epoch=STEPS, verbose=0)
 
-        tasks[name] = train, STEPS * step_operations(model, len(inputs))
-    times = {name: [] for name in tasks}
-    for function, _ in tasks.values():
-        function()  # builds the graph, which is not the point
-    for _ in range(ROUNDS):
-        for name, (function, _) in tasks.items():
-            times[name].append(seconds(function))
-    speeds = {name: tasks[name][1] / statistics.median(times[name]) / 1e9 for name in tasks}
-    return {name: speeds.pop(name) for name in peaks()}, speeds
+        work[name], tasks[name] = step_operations(model, len(inputs)), train
+        pieces[name] = {(name, place): function for place, function in enumerate(parts_of(model, len(inputs)))}
+        tasks |= pieces[name]
+    seconds = seconds_in_turn(tasks, ROUNDS)
+    steps = {}
+    for name, count in work.items():
+        layers_alone = sum(seconds[piece] for piece in pieces[name])
+        steps[name] = count * STEPS / seconds[name] / 1e9, count / layers_alone / 1e9
+    return {name: count / seconds[name] / 1e9 for name, (_, count) in peak.items()}, steps
 
 
 if __name__ == "__main__":
     best, lessons = measure()
     print("peak: " + ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in best.items()))
-    for name, speed in lessons.items():
-        print(f"training step of {name}: {speed:.0f} GFLOP/s, {speed / max(best.values()):.0%} of the peak")
+    for name, (speed, alone_speed) in lessons.items():
+        share = f"{speed:.0f} GFLOP/s, {speed / max(best.values()):.0%} of the peak"
+        print(f"training step of {name}: {share}, {speed / alone_speed:.0%} of its layers alone")

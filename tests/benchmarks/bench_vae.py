@@ -8,19 +8,13 @@ is, the more of the time goes into the same arithmetic, above all on a CPU (half
 Run:    python tests/benchmarks/bench_vae.py
 """
 
-import statistics
 import sys
-import time
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
+from benchmark import load_lesson, seconds_in_turn
 
-import lessonkit  # noqa: E402, F401  first: it quiets TensorFlow's log
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from conftest import load_lesson  # noqa: E402
+import keras
+import numpy as np
+import tensorflow as tf
 
 BATCH_SIZE, ROUNDS, STEPS = 32, 9, 6
 LEAST_RATIO = 3.0
@@ -66,15 +60,12 @@ def measure() -> dict:
     theirs.compile(optimizer=keras.optimizers.Adam(1e-3), run_eagerly=True)
 
     batches = tf.data.Dataset.from_tensors(tf.constant(images)).repeat()
-    seconds: dict[keras.Model, list[float]] = {ours: [], theirs: []}
-    for model in seconds:
-        model.fit(batches, steps_per_epoch=2, verbose=0)  # builds the graph and the optimizer, which is not the point
-    for _ in range(ROUNDS):
-        for model, times in seconds.items():
-            begin = time.perf_counter()
-            model.fit(batches, steps_per_epoch=STEPS, verbose=0)
-            times.append((time.perf_counter() - begin) / STEPS)
-    mine, other = (statistics.median(times) for times in seconds.values())
+
+    def steps(model):
+        return lambda: model.fit(batches, steps_per_epoch=STEPS, verbose=0)
+
+    times = seconds_in_turn({"ours": steps(ours), "theirs": steps(theirs)}, ROUNDS)
+    mine, other = (times[name] / STEPS for name in ("ours", "theirs"))
     return {
         "name": f"VAE training step, batch {BATCH_SIZE}, against run_eagerly=True",
         "ours": mine,
