@@ -294,25 +294,3 @@ def test_a_readers_picture(tmp_path):
     card = smoke(tmp_path, "--content", path, "--octaves", "1", "--layers", "relu2=1", "--steps", "1")
     assert card["data"][0]["name"] == "mine.png" and card["data"][0]["counts"] == {"pixels": 160 * 200}
     assert card["weights"][0]["name"] == "convnet of lesson 06"
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--content", "{none}"], "none.jpg: no such picture"),
-        (["--content", "{text}"], "text.jpg: not a picture"),
-        (["--content", "{line}"], "line.png: too narrow"),
-        (["--layers", "mixed99=1"], "--layers mixed99=1: cifar10_convnet has relu1, relu2"),
-        (["--octaves", "9"], "the smallest of 9 octaves"),
-        (["--octave-ratio", "1"], "--octave-ratio must be between 1.05 and 4"),
-    ],
-)
-def test_bad_input_ends_with_one_line(tmp_path, capsys, flags, words):
-    (tmp_path / "text.jpg").write_text("no picture")
-    Image.new("RGB", (1, 300)).save(tmp_path / "line.png")
-    names = {name: tmp_path / file for name, file in (("none", "none.jpg"), ("text", "text.jpg"), ("line", "line.png"))}
-    with pytest.raises(SystemExit) as stopped:
-        smoke(tmp_path, *(flag.format(**names) for flag in flags))
-    message = capsys.readouterr().err
-    assert stopped.value.code == 2 and words in message and message.count("\n") == 1
-    assert not (tmp_path / "out" / lesson.__name__).exists()

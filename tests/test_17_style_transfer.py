@@ -294,25 +294,3 @@ def test_a_readers_pictures_and_adam(tmp_path):
     card = smoke(tmp_path, *flags, "--height", "200", "--side-steps", "1")
     assert [entry["name"] for entry in card["data"]] == ["tall.png", "stripes.png", "swirls"]
     assert card["data"][0]["counts"] == {"pixels": 60 * 200} and card["config"]["optimizer"] == "adam"
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--content", "{none}"], "none.jpg: no such picture"),
-        (["--style", "{text}"], "text.jpg: not a picture"),
-        (["--content", "{line}"], "line.png: too narrow"),
-        (["--backbone", "vgg19", "--weights", "{none}"], "none.jpg: no such file of weights"),
-        (["--backbone", "squeezenet", "--weights", "{text}"], "text.jpg: cannot be read"),
-        (["--height", "20"], "--height must be between 48 and"),
-    ],
-)
-def test_bad_input_ends_with_one_line(tmp_path, capsys, flags, words):
-    (tmp_path / "text.jpg").write_text("no picture")
-    Image.new("RGB", (1, 300)).save(tmp_path / "line.png")
-    names = {name: tmp_path / file for name, file in (("none", "none.jpg"), ("text", "text.jpg"), ("line", "line.png"))}
-    with pytest.raises(SystemExit) as stopped:
-        smoke(tmp_path, *(flag.format(**names) for flag in flags))
-    message = capsys.readouterr().err
-    assert stopped.value.code == 2 and words in message and message.count("\n") == 1
-    assert not (tmp_path / "out" / lesson.__name__).exists()

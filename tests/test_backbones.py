@@ -61,7 +61,7 @@ def test_convnet_of_lesson_06_gives_the_same_answers(lesson_06):
     again = backbones.cifar10_convnet(run, lesson_06.folder).model.predict(pictures(), verbose=0)
     assert (got == again).all()
     assert run.weights[0][0] == "convnet of lesson 06"
-    assert "embedded" in run.weights[0][1] and "12.3%" in run.weights[0][1]
+    assert "embedded" in run.weights[0][1] and backbone.source == "embedded" and "12.3%" in run.weights[0][1]
     assert not backbone.model.trainable_weights
 
 

@@ -19,13 +19,15 @@ class Backbone:
     """A trained convnet, for pictures of any height and width, whose weights stay as they are.
 
     preprocess turns RGB images with values 0..255 (n, height, width, 3), NumPy or tensor, into what the model expects,
-    and lets gradients through. layers: the names of those worth looking at, from shallow to deep.
+    and lets gradients through. layers: the names of those worth looking at, from shallow to deep. source: of the data
+    that the weights have learned from, real or embedded.
     """
 
     name: str
     model: keras.Model
     preprocess: Callable
     layers: tuple[str, ...]
+    source: str = "real"
 
     def reading(self, layers: Sequence[str]) -> keras.Model:
         """Preprocessed images -> the outputs of these layers by name; nothing above the deepest is computed."""
@@ -174,7 +176,8 @@ def cifar10_convnet(run, folder: Path | None = None) -> Backbone:
         data = " and ".join(f"{entry['name']}, {entry['source']}" for entry in card["data"])
         accuracy = card["metrics"]["test_accuracy"]["value"]
         small = keras.models.model_from_json((folder / "model.json").read_text(encoding="utf-8"))
-        model = keras.models.clone_model(small, input_tensors=keras.Input((None, None, 3)))  # its filters fit any size
+        pixels = keras.tree.map_structure(lambda _: keras.Input((None, None, 3)), small.input)  # filters fit any size
+        model = keras.models.clone_model(small, input_tensors=pixels)
         with np.load(folder / "weights.npz", allow_pickle=False) as file:
             for weight in model.weights:
                 weight.assign(file[weight.path].astype("float32"))
@@ -186,4 +189,5 @@ def cifar10_convnet(run, folder: Path | None = None) -> Backbone:
         raise StudyError(f"{folder}: the weights of lesson 06 cannot be read ({reason}); {hint}") from None
     run.record_weights("convnet of lesson 06", f"weights.npz of its run on {data}, {accuracy:.1%} right on the test")
     layers = tuple(layer.name for layer in model.layers if layer.name.startswith("relu"))
-    return Backbone("cifar10_convnet", frozen(model), lambda images: keras.ops.cast(images, "float32"), layers)
+    source = "real" if all(entry["source"] == "real" for entry in card["data"]) else "embedded"
+    return Backbone("cifar10_convnet", frozen(model), lambda images: keras.ops.cast(images, "float32"), layers, source)
