@@ -111,7 +111,7 @@ def draw_balance(train_labels: np.ndarray, test_labels: np.ndarray, class_names:
     cell.set_xticks(places, class_names, rotation=30, ha="right")
     cell.set_ylabel("pictures")
     cell.margins(y=0.15)
-    cell.legend(ncols=2)
+    cell.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure
 
 

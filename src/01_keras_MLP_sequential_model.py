@@ -115,7 +115,7 @@ def train(run, model: keras.Model, data) -> lesson.History:
 def summary(model: keras.Model) -> str:
     """`model.summary()` as text: a row per layer. `None` is the batch, whose size is left open."""
     lines = []
-    model.summary(print_fn=lines.append, line_length=90)
+    model.summary(print_fn=lines.append, line_length=78)
     return "\n".join(lines) + "\n"
 
 

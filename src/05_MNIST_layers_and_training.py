@@ -245,7 +245,7 @@ def draw_wrong(images: np.ndarray, labels: np.ndarray, logits: np.ndarray, colum
 
 def draw_curves(curves: dict[str, list[float]]) -> figures.Figure:
     """Training values are means over an epoch: a bar from its start to its end. Validation values belong to its end."""
-    title = "RMSprop: what `fit` reports, drawn at the time that it speaks of"
+    title = "RMSprop: what fit reports, drawn at the time that it speaks of"
     figure, axes = figures.subplots(1, 2, width=9, height=3.7, title=title)
     wrong = {name: 100 * (1 - np.array(values)) for name, values in curves.items() if "accuracy" in name}
     lines = [

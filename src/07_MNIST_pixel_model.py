@@ -197,7 +197,7 @@ def draw_likelihoods(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> figure
         cell.axvline(real.mean(), color="black", linestyle="--", linewidth=1)
         cell.set_title(f"{name}: {real.mean() / (784 * np.log(2)):.3f} bits per pixel on test")
         cell.set_xlabel("- log p(x) (nats a picture)")
-        cell.set_ylim(0, 1.2 * cell.get_ylim()[1])  # room for the legend
+        cell.set_ylim(0, 1.4 * cell.get_ylim()[1])  # room for the legend
         cell.legend(fontsize=8, title="mean ± deviation", title_fontsize=8, loc="upper right")
     axes[0, 0].set_ylabel("% of the pictures")
     return figure

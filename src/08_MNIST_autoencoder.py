@@ -220,8 +220,9 @@ def draw_code_sizes(errors: dict[int, float], linear: dict[int, float], mean_ima
     cell.plot(errors.keys(), errors.values(), "o-", label=f"dense autoencoder, {epochs} epochs each")
     for values, others in ((linear, errors), (errors, linear)):
         for size, error in values.items():
-            shift = 6 if error > others[size] else -14
-            cell.annotate(f"{error:.4f}", (size, error), (6, shift), textcoords="offset points", fontsize=8)
+            above = error > others[size]  # the lines fall: right above them and left below them there is room
+            place = {"xytext": (6, 6) if above else (-6, -12), "ha": "left" if above else "right"}
+            cell.annotate(f"{error:.4f}", (size, error), **place, textcoords="offset points", fontsize=8)
     cell.set_xscale("log", base=2)
     cell.set_xticks(list(errors), [str(size) for size in errors])
     cell.set_xlabel("numbers in the code")
@@ -245,7 +246,7 @@ def draw_random_codes(images: np.ndarray, autoencoders: dict[str, Autoencoder], 
 def draw_curves(dense: lesson.History, conv: lesson.History) -> figures.Figure:
     """Error by epoch of both, on one scale."""
     figure, axes = figures.subplots(
-        1, 2, width=8, height=3.1, title="Test error falls with the learning rate", sharey=True
+        1, 2, width=8, height=3.1, title="Test error, epoch by epoch, while the learning rate falls", sharey=True
     )
     for cell, (name, history) in zip(axes, {"dense": dense, "convolutional": conv}.items(), strict=True):
         cell.plot(history.epochs, history["loss"], label="training", marker=".")

@@ -218,10 +218,10 @@ def measure(run, images: np.ndarray, clean: np.ndarray, noisy: np.ndarray, denoi
         "conv": ((0.009, 0.0145), (0.008, 0.05)),
         "linear": ((0.019, 0.0202), (0.012, 0.03)),
     }
-    for name, denoiser in denoisers.items():
-        error = metrics.mean_squared_error(clean, denoise(denoiser, noisy))
-        run.metric(f"test_mse_{name}", error, "", *expected[name])
-        decibels = [tuple(round(-10 * np.log10(bound), 1) for bound in reversed(bounds)) for bounds in expected[name]]
+    for name, bounds in expected.items():
+        error = metrics.mean_squared_error(clean, denoise(denoisers[name], noisy))
+        run.metric(f"test_mse_{name}", error, "", *bounds)
+        decibels = [tuple(round(-10 * np.log10(bound), 1) for bound in reversed(pair)) for pair in bounds]
         run.metric(f"test_psnr_{name}", -10 * np.log10(error), "dB", *decibels)
     run.metric("psnr_noisy", metrics.psnr(clean, noisy), "dB", expected=(5.1, 5.3), embedded=(5.1, 5.3))
     mean_image = metrics.mean_squared_error(clean, images.mean(axis=0))

@@ -331,7 +331,7 @@ def draw_curves(history: lesson.History) -> figures.Figure:
         for where, prefix in (("training", ""), ("test", "val_"))
     }
     divergence = {"training": history["kl"], "test": history["val_kl"]}
-    panels = {"nats an image": parts, "KL divergence (nats an image)": divergence}
+    panels = {"nats an image": parts, "KL (nats an image)": divergence}
     return figures.curves(history.epochs, panels, "The bound and its two parts")
 
 

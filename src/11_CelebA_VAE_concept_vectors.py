@@ -59,7 +59,7 @@ class Config(config.Config):
     epochs: config.Count = 18  # the test loss still falls, by ever less
     batch_size: config.Count = 32  # small: with so few epochs it is the number of steps that counts
     learning_rate: config.Rate = 3e-3  # high: possible because the rate begins and ends near nought
-    latent_dim: Annotated[int, config.Range(2, 1024)] = 128  # room for all that varies; what is not needed stays unused
+    latent_dim: Annotated[int, config.Range(2, 1024)] = 128  # room for all that varies in a face
     width: Annotated[int, config.Range(4, 512)] = 16  # channels of the first convolution; the others follow from it
     pixel_scale: Annotated[float, config.Range(1e-3, 10)] | None = (
         None  # standard deviation s of a value; None: learned

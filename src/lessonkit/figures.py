@@ -40,7 +40,9 @@ def subplots(rows: int = 1, columns: int = 1, width: float = 8.0, height: float 
 
 
 def save(figure: Figure, path: Path, small_print: str) -> None:
-    """Write a figure as PNG with a line of small print below it, and free it."""
+    """Write a figure as PNG with small print below it, one line where it fits, and free it."""
+    small_print = small_print.replace(" ", "\u00a0").replace("·\u00a0", "· ")  # it may break behind a dot only
+    small_print = textwrap.fill(small_print, int(figure.get_figwidth() / 0.051))  # inches a character
     figure.text(0.995, -0.01, small_print, ha="right", va="top", fontsize=7, color="#666666")
     figure.savefig(path, bbox_inches="tight", pad_inches=0.08)
     plt.close(figure)
@@ -137,7 +139,8 @@ def curves(epochs: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[flo
     figure, axes = subplots(1, len(panels), width=8.5, height=3.4, title=title, squeeze=False)
     for cell, (unit, lines) in zip(axes[0], panels.items(), strict=True):
         for index, (name, values) in enumerate(lines.items()):
-            label = f"{name}: {values[-1]:.3g} at the end"
+            last = f"{values[-1]:,.0f}" if abs(values[-1]) >= 1000 else f"{values[-1]:.3g}"
+            label = f"{name}: {last} at the end"
             cell.plot(
                 epochs, values, label=label, linestyle=("-", "--", ":", "-.")[index % 4], marker=".", markersize=4
             )

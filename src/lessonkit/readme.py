@@ -18,7 +18,8 @@ WORDS = {
         "header": "| measure | value | expected |",
         "expected": "{} to {}",
         "run": "{data} · preset {preset} · seed {seed} · {seconds} s on {device}",
-        "overview": "| lesson | measure | value | expected | data | seconds |",
+        "overview": "| lesson | measure | value | expected | data | time |",
+        "time": "{:.0f} s, {}",
         "real": "real",
         "embedded": "embedded",
         "synthetic": "synthetic",
@@ -27,7 +28,8 @@ WORDS = {
         "header": "| 측정값 | 값 | 예상 범위 |",
         "expected": "{} ~ {}",
         "run": "{data} · 프리셋 {preset} · 시드 {seed} · {device}에서 {seconds}초",
-        "overview": "| 레슨 | 측정값 | 값 | 예상 범위 | 데이터 | 초 |",
+        "overview": "| 레슨 | 측정값 | 값 | 예상 범위 | 데이터 | 시간 |",
+        "time": "{:.0f}초, {}",
         "real": "실제",
         "embedded": "내장",
         "synthetic": "합성",
@@ -78,12 +80,13 @@ def table(card: dict, words: dict[str, str]) -> str:
 
 
 def overview(cards: dict[str, dict], words: dict[str, str], docs: str, suffix: str) -> str:
-    """One line a lesson: its first measure."""
+    """One line a lesson: its first measure, its seconds and its device."""
     rows = []
     for name, card in cards.items():
         first = next(iter(card["metrics"].items()))
         link = f"[{name}]({docs}{name}{suffix})"
-        rows.append(f"| {link} | {row(*first, words)} | {data_of(card, words)} | {card['seconds']['total']:.0f} |")
+        time = words["time"].format(card["seconds"]["total"], card["device"].split(":")[0])
+        rows.append(f"| {link} | {row(*first, words)} | {data_of(card, words)} | {time} |")
     return "\n".join(["", words["overview"], "|---|---|---|---|---|---|", *rows, ""])
 
 

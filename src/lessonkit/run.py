@@ -242,7 +242,7 @@ class Run:
         self.say(f"{name}: {value:.4g} {unit}{verdict}")
 
     def figure(self, name: str, figure: matplotlib.figure.Figure, headline: bool = False) -> None:
-        """Write a figure as PNG with one line of small print; the headline goes where the README shows it."""
+        """Write a figure as PNG with its small print; the headline goes where the README shows it."""
         with self.part("figures"):
             figures.save(figure, self._place(f"{name}.png", headline), self.small_print())
 
