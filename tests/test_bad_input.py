@@ -5,12 +5,15 @@ its pictures or its folders.
 """
 
 import dataclasses
+import functools
 import gzip
 import io
 import os
 import shutil
+import socket
 import subprocess
 import tarfile
+import time
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -76,6 +79,13 @@ FLAGS = [
     ("10", ["--beta", "-1"], "--beta must be"),
     ("10", ["--grid", "1"], "--grid must be"),
     ("11", ["--latent-dim", "0"], "--latent-dim must be"),
+    ("14", ["--preset", "smoke", "--limit", "20", "--attributes", "Wings"], "no such attribute; there are Smiling"),
+    ("16", ["--preset", "smoke", "--layers", "mixed99=1"], "--layers mixed99=1: cifar10_convnet has relu1, relu2"),
+    ("16", ["--preset", "smoke", "--octaves", "9"], "the smallest of 9 octaves"),
+    ("16", ["--octave-ratio", "1"], "--octave-ratio must be between 1.05 and 4"),
+    ("17", ["--height", "20"], "--height must be between 48 and"),
+    ("17", ["--data", "embedded", "--backbone", "vgg19", "--weights", "/nowhere"], "/nowhere: no such file of weights"),
+    ("17", ["--data", "embedded", "--backbone", "squeezenet", "--weights", __file__], "cannot be read"),
 ]
 
 
@@ -215,11 +225,11 @@ PICTURES = [
 ]
 
 
-@pytest.mark.parametrize("number", ["16", "17"])
+@pytest.mark.parametrize(("number", "flag"), [("16", "--content"), ("17", "--content"), ("17", "--style")])
 @pytest.mark.parametrize(("spoil", "words"), PICTURES, ids=[f"{n} {words}" for n, (_, words) in enumerate(PICTURES)])
-def test_pictures(number, spoil, words, tmp_path, capsys):
+def test_pictures(number, flag, spoil, words, tmp_path, capsys):
     spoil(tmp_path / "mine.png")
-    arguments = ["--data", "embedded", "--content", str(tmp_path / "mine.png")]
+    arguments = ["--data", "embedded", flag, str(tmp_path / "mine.png")]
     assert words in run_lesson(number, arguments, tmp_path / "output", capsys)
 
 
@@ -278,6 +288,22 @@ def test_real_data_that_cannot_be_had(number, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     line = run_lesson(number, ["--data", "real"], tmp_path / "output", capsys)
     assert "no network" in line and "place" in line and "--data-dir" in line
+
+
+def test_a_black_holed_network(tmp_path, capsys, monkeypatch):
+    """A server that takes the connection and never says a word: no real data, but no endless wait either."""
+    monkeypatch.setattr(source, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        address = f"http://127.0.0.1:{hole.getsockname()[1]}"
+        monkeypatch.setattr(urllib.request, "urlopen", functools.partial(redirected, urllib.request.urlopen, address))
+        begin = time.perf_counter()
+        line = run_lesson("05", ["--data", "real"], tmp_path / "output", capsys)
+        assert "no network" in line and time.perf_counter() - begin < 10
+
+
+def redirected(urlopen: Callable, address: str, request: urllib.request.Request, **options):
+    """Ask another server instead."""
+    return urlopen(urllib.request.Request(address, method=request.get_method()), **options)
 
 
 def test_a_wrong_hash_in_the_cache(tmp_path, capsys, monkeypatch):

@@ -11,7 +11,7 @@ from lessonkit import config
 from lessonkit.config import StudyError
 
 import pytest
-from conftest import LESSONS, REPOSITORY, load_lesson, read_card
+from conftest import LESSONS, REPOSITORY, load_lesson, read_card, without_start_up_log
 
 MLP = "01_keras_MLP_sequential_model"
 FLAGS = ["preset", "epochs", "steps", "batch_size", "learning_rate", "seed", "limit", "device", "data", "data_dir"]
@@ -66,7 +66,8 @@ def test_a_script_as_a_process(tmp_path):
     told = run_script("--help")
     assert told.returncode == 0 and "--first-units" in told.stdout and "units of the first hidden layer" in told.stdout
     wrong = run_script("--output-dir", "/proc/x", "--data", "embedded")
-    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "/proc/x" in wrong.stderr
+    line = without_start_up_log(wrong.stderr)
+    assert wrong.returncode == 2 and line.count("\n") == 1 and "/proc/x" in line
 
 
 def test_the_same_seed_gives_the_same_metrics(tmp_path):

@@ -172,6 +172,8 @@ def test_numbers_come_from_the_cards():
     assert "-->0.010<!--/v-->." in english and "old" not in english
     assert "0.009 ~ 0.0105" in korean and "60,000 + 10,000" in korean
     assert readme.render(english, CARDS) == english
+    overview = readme.render("<!-- overview --><!-- /overview -->", CARDS)
+    assert "`test_mse_dense` | 0.00976 | 0.009 to 0.0105 | MNIST (real, 60,000 + 10,000) | 88 s, CPU |" in overview
     with pytest.raises(StudyError, match="no run card"):
         readme.render("<!-- card:99_none --><!-- /card -->", CARDS)
     with pytest.raises(StudyError, match="no measure"):
@@ -195,6 +197,15 @@ def test_every_link_of_a_page_leads_somewhere(path: Path):
 def test_no_line_begins_with_a_number(path: Path):
     """A comment at the beginning of a line ends a paragraph, and Markdown leaves what follows as it is."""
     assert not re.search(r"^\s*<!--v ", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", readme.pages(), ids=lambda path: path.name)
+def test_formulas_and_code_are_closed(path: Path):
+    """Beside Korean letters GitHub reads $`x`$, but one backtick too many turns the words after it into code."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert "`$`" not in text
+    for paragraph in re.sub(r"\$`[^`\n]+`\$", "", text).split("\n\n"):
+        assert paragraph.count("`") % 2 == 0, paragraph
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
