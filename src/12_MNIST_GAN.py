@@ -324,7 +324,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.figure("progress", judges.draw_progress(history.frames, rounds, height=28))
         run.gif("training", history.frames)
         kid = dict(zip(history.epochs, history["kid"], strict=True))
-        tied, floor = judges.levels(game.undecided), scores["kid_floor"]
+        tied, floor = judges.tied_losses(game.undecided), scores["kid_floor"]
         run.figure("curves", judges.draw_curves(history.epochs, history, tied, kid, floor, "digits"))
         run.figure("nearest", judges.draw_nearest(made, data.train.images, scores, "digit"))
         run.figure("classes", draw_classes(data.test.labels, predicted, scores["classes_covered"]))

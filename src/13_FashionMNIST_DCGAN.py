@@ -356,8 +356,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.figure("progress", judges.draw_progress(history.frames, rounds, height=28))
         run.gif("training", history.frames)
         kid = dict(zip(history.epochs, history["kid"], strict=True))
-        blind = {"generator_loss": np.log(2), "discriminator_loss": 2 * np.log(2)}  # the second is a sum of two
-        run.figure("curves", judges.draw_curves(history.epochs, history, blind, kid, scores["kid_floor"], "garments"))
+        tied = {"generator_loss": np.log(2), "discriminator_loss": 2 * np.log(2)}  # the second is a sum of two
+        run.figure("curves", judges.draw_curves(history.epochs, history, tied, kid, scores["kid_floor"], "garments"))
         run.figure("verdicts", draw_verdicts(real, fake))
         run.figure("classes", draw_classes(made, predicted, data, scores["classes_covered"]))
         run.figure("nearest", judges.draw_nearest(made, data.train.images, scores, "garment"))

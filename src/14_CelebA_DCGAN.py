@@ -416,7 +416,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         real = judge.look(known.images[: len(made)])[0]
         distances = [metrics.kernel_distance(real, judge.look(faces_of(frame))[0])[0] for frame in history.frames]
         kid = dict(zip(rounds, distances, strict=True))
-        tied, floor = judges.levels(gan.undecided), scores["kid_floor"]
+        tied, floor = judges.tied_losses(gan.undecided), scores["kid_floor"]
         run.figure("curves", judges.draw_curves(rounds[1:], history, tied, kid, floor, "faces"))
         run.figure("checkerboard", draw_checkerboard())
         run.figure("nearest", judges.draw_nearest(made, known.images, scores, "face"))

@@ -119,7 +119,7 @@ def test_threshold_is_where_the_loss_of_equal_pictures_is_least(game):
     targets = np.array([0.9, 0.0])[:, None]
     losses = np.mean(np.logaddexp(0, logits) - targets * logits, axis=0)
     assert game.threshold == pytest.approx(logits[np.argmin(losses)], abs=0.01)
-    assert judges.levels(game.undecided)["discriminator_loss"] == pytest.approx(losses.min(), abs=1e-4)
+    assert judges.tied_losses(game.undecided)["discriminator_loss"] == pytest.approx(losses.min(), abs=1e-4)
 
 
 def test_same_seed_same_digits():

@@ -157,7 +157,7 @@ def draw_progress(frames: Sequence[np.ndarray], rounds: Sequence[int], height: i
     return figure
 
 
-def levels(undecided: float) -> dict[str, float]:
+def tied_losses(undecided: float) -> dict[str, float]:
     """Both losses if nobody can tell: the discriminator says `undecided` to all, half of the mean label of the real.
 
     Its loss is then the mean over as many real as generated pictures, in nats, and the generator's - log undecided.
@@ -168,7 +168,7 @@ def levels(undecided: float) -> dict[str, float]:
 def draw_curves(
     rounds: Sequence[int],
     history: Mapping[str, Sequence[float]],
-    levels: Mapping[str, float],
+    tied: Mapping[str, float],
     kernel_distances: Mapping[int, float],
     floor: float,
     things: str,
@@ -177,7 +177,7 @@ def draw_curves(
 
     Args:
         history: generator_loss, discriminator_loss, accuracy_real and accuracy_fake, a value for each of `rounds`.
-        levels: by name, the value of the two losses if nobody could tell.
+        tied: by name, the value of the two losses if nobody could tell.
         kernel_distances: by round, NaN where none was measured; floor: that of test pictures. The scale is logarithmic
             and has no place for values below 0, to which these unbiased estimates may fall.
         things: what the pictures show, such as "digits".
@@ -190,7 +190,7 @@ def draw_curves(
         title="The losses do not tell how good the pictures are; the distance to real ones does",
     )
     chance = dict.fromkeys(("accuracy_real", "accuracy_fake"), 0.5)
-    for cell, marks in ((losses, levels), (accuracies, chance)):
+    for cell, marks in ((losses, tied), (accuracies, chance)):
         for index, (name, level) in enumerate(marks.items()):
             color, label = figures.COLORS[index], name.removesuffix("_loss").replace("accuracy_", "about ")
             label = label.replace("fake", "generated")

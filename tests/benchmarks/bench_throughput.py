@@ -8,7 +8,7 @@ such as activations, normalisation, dropout and Adam, moves memory and counts fo
 Small layers cannot reach the peak, however they are called. So each step is also compared with its own layers: every
 product and convolution of it alone, with both gradients, as TensorFlow computes them for these shapes. Where the step
 reaches nearly as much as its layers alone, neither the input pipeline nor Python costs it anything. (It may reach more:
-in a step, small operations that depend on one another little run side by side.)
+a function called alone costs its start, a tenth of a millisecond, and in a step small operations run side by side.)
 
 Run:    python tests/benchmarks/bench_throughput.py
 """
@@ -26,7 +26,8 @@ ROUNDS, STEPS = 5, 20
 
 def layers_of(model: keras.Model) -> list[keras.Layer]:
     """The layers that multiply, from the input on."""
-    return [layer for layer in model._flatten_layers() if hasattr(layer, "kernel")]
+    parts = [model.encoder, model.decoder] if hasattr(model, "encoder") else [model]
+    return [layer for part in parts for layer in part.layers if hasattr(layer, "kernel")]
 
 
 def step_operations(model: keras.Model, batch_size: int) -> int:
