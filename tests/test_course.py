@@ -1,4 +1,4 @@
-"""`make all`: the order, the time that is left, the closing table, and a lesson that fails."""
+"""`make all`: the order, the time left, the closing table, and a lesson that fails; and how values are written."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lessonkit import course
+from lessonkit import course, readme
 
 import pytest
 from conftest import REPOSITORY
@@ -26,7 +26,7 @@ VALUES = {"00_first": 1.5, "01_second": 1.25, "02_third": 7.0}
 
 
 @pytest.fixture
-def small_house(tmp_path):
+def small_repository(tmp_path):
     """The Makefile and lessonkit, with three lessons of a few lines."""
     shutil.copytree(REPOSITORY / "src" / "lessonkit", tmp_path / "src" / "lessonkit")
     for name, value in VALUES.items():
@@ -49,8 +49,8 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
 
-def test_all_lessons_then_a_table_then_nothing_left_to_do(small_house):
-    done = make(small_house)
+def test_all_lessons_then_a_table_then_nothing_left_to_do(small_repository):
+    done = make(small_repository)
     assert done.returncode == 0, done.stderr
     assert [done.stdout.index(f"running {name}") for name in VALUES] == sorted(
         done.stdout.index(f"running {name}") for name in VALUES
@@ -58,22 +58,22 @@ def test_all_lessons_then_a_table_then_nothing_left_to_do(small_house):
     assert "lesson 2 of 3: 01_second" in done.stdout
     rows = [line for line in done.stdout.splitlines() if "│" in line]
     assert "in 1 to 2" in rows[0] and "OUT OF 1 to 2" in rows[2] and "90" in rows[3]
-    again = make(small_house)
+    again = make(small_repository)
     assert again.returncode == 0 and "running" not in again.stdout and "in 1 to 2" in again.stdout
-    other = make(small_house, "DATA=embedded")
+    other = make(small_repository, "DATA=embedded")
     assert other.stdout.count("running") == 3, "other settings make every lesson run again"
 
 
 @pytest.mark.parametrize("jobs", ["-j1", "-j2"])
-def test_a_lesson_that_fails_is_named_and_the_others_still_run(small_house, jobs):
-    (small_house / "broken" / "01_second").touch()
-    done = make(small_house, jobs)
-    assert done.returncode != 0
+def test_a_lesson_that_fails_is_named_and_the_others_still_run(small_repository, jobs):
+    (small_repository / "broken" / "01_second").touch()
+    done = make(small_repository, jobs)
+    assert done.returncode == 2, "make's own status for a command that failed"
     assert all(f"running {name}" in done.stdout for name in VALUES)
     assert "make all: 01_second failed" in done.stderr and "make 01" in done.stderr
     assert "00_first failed" not in done.stderr and "02_third failed" not in done.stderr
-    (small_house / "broken" / "01_second").unlink()
-    mended = make(small_house, jobs)
+    (small_repository / "broken" / "01_second").unlink()
+    mended = make(small_repository, jobs)
     assert mended.returncode == 0 and mended.stdout.count("running") == 1
 
 
@@ -96,3 +96,23 @@ def test_the_table_tells_measures_that_are_out_of_range(monkeypatch, tmp_path):
     table, failed = course.table(tmp_path)
     assert failed == []
     assert [list(column.cells)[0] for column in table.columns][-2:] == ["no range for these settings", "two"]
+
+
+@pytest.mark.parametrize(
+    "metric, cells",
+    [
+        ({"value": 1.4953, "unit": "(10,000 digits)", "expected": [0.5, 3]}, "1.495 (10,000 digits) | 0.5 to 3"),
+        ({"value": 1.4953, "unit": "", "expected": None, "spread": 0.0234}, "1.495 ± 0.023 | "),
+        ({"value": -20038.4, "unit": "nats", "expected": None, "spread": 152.0}, "-20,038 ± 150 nats | "),
+        ({"value": 646260, "unit": "", "expected": [646260, 646260]}, "646,260 | 646,260"),
+        ({"value": None, "unit": "dB", "expected": [5.1, 5.3]}, "not finite | 5.1 to 5.3"),
+    ],
+)
+def test_a_metric_is_written_with_its_spread_and_its_range(metric, cells):
+    assert readme.row("name", metric, readme.WORDS["en"]) == f"`name` | {cells}"
+
+
+def test_a_value_that_is_not_finite_is_out_of_its_range_and_can_be_written():
+    assert course.verdict({"value": None, "expected": [1, 2]}) == "OUT OF 1 to 2"
+    cards = {"08_x": {"metrics": {"psnr": {"value": None}}, "seconds": {"total": 1.0}}}
+    assert readme.render("<!--v 08_x psnr .1f-->7<!--/v-->", cards) == "<!--v 08_x psnr .1f-->not finite<!--/v-->"

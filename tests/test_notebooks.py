@@ -1,13 +1,14 @@
-"""The notebooks: made from the scripts, and run as a reader runs them."""
+"""The notebooks: made from the scripts and the notes, and run as a reader runs them."""
 
 import json
+import re
 
 from lessonkit import notebooks
 
 import nbclient
 import nbformat
 import pytest
-from conftest import LESSONS, read_card
+from conftest import LESSONS, REPOSITORY, read_card
 
 
 @pytest.mark.parametrize("script", LESSONS, ids=[path.stem for path in LESSONS])
@@ -21,7 +22,20 @@ def test_a_notebook_holds_the_whole_lesson(script, tmp_path):
         assert line.startswith("# %%") or line in code
     assert book.cells[0].source.startswith(f"# {text[3:].splitlines()[0]}")
     headings = [cell.source for cell in book.cells if cell.source.startswith("## ")]
-    assert headings[0] == "## Parameters" and headings[-2:] == ["## main", "## Pictures"]
+    assert headings[0] == "## Parameters" and headings[-3:-1] == ["## main", "## Pictures"]
+
+
+@pytest.mark.parametrize("script", LESSONS, ids=[path.stem for path in LESSONS])
+def test_a_notebook_shows_the_whole_notes_with_latex_and_working_links(script):
+    page = (REPOSITORY / "docs" / f"{script.stem}.md").read_text(encoding="utf-8")
+    text = "\n".join(cell.source for cell in notebooks.notebook(script).cells if cell.cell_type == "markdown")
+    assert "$`" not in text and "`$" not in text and "```math" not in text
+    assert len(re.findall(r"^\$\$$", text, re.MULTILINE)) == 2 * page.count("```math")
+    for heading in re.findall(r"^## .*$", page, re.MULTILINE):
+        assert heading in text
+    for link in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (notebooks.FOLDER / link).resolve().exists(), link
+    assert text.index("## main") < text.index("## Traps")
 
 
 @pytest.mark.parametrize("number", ["03", "04", "05"])
@@ -34,6 +48,6 @@ def test_a_notebook_runs_and_shows_its_pictures(number, tmp_path):
     )
     client.execute()
     card = read_card(tmp_path / "output", script.stem)
-    shown = [output for output in book.cells[-1].outputs if output.output_type == "display_data"]
+    shown = [output for output in book.cells[-2].outputs if output.output_type == "display_data"]
     assert len(shown) == sum(file.endswith((".png", ".gif")) for file in card["files"]) > 0
     assert card["preset"] == "smoke" and json.dumps(book)

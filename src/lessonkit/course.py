@@ -1,9 +1,10 @@
-"""`make all` as one course: which lesson of how many, the time that is left, and at the end a table of all.
+"""Progress of `make all`: the number of the lesson, the time left, and at the end a table of all results.
 
-    python -m lessonkit.course begin LESSON     says where LESSON stands and about how long the rest takes
-    python -m lessonkit.course table            the closing table; exit status 1 if a lesson failed
+    python -m lessonkit.course begin LESSON     prints the number of LESSON and about how long the rest will take
+    python -m lessonkit.course table            prints the closing table; exit status 1 if a lesson failed
 
-make keeps a stamp in build/stamps for every lesson that went through; what has none is still to come, or failed.
+make keeps a stamp in build/stamps for every lesson that succeeded; a lesson without one has not run yet, or failed.
+make turns the exit status 1 of the table into its own status for a failed command, 2.
 """
 
 import csv
@@ -11,13 +12,13 @@ import sys
 from pathlib import Path
 
 from lessonkit.config import PUBLISHED, REPOSITORY
-from lessonkit.readme import number, read_cards
+from lessonkit.readme import measured, number, read_cards
 
 from rich.console import Console
 from rich.table import Table
 
 STAMPS = REPOSITORY / "build" / "stamps"
-BEGUN = REPOSITORY / "build" / "begun.csv"  # lesson, the seconds that its card of an earlier run spoke of
+BEGUN = REPOSITORY / "build" / "begun.csv"  # lesson, the seconds in the card of its previous run
 
 
 def lessons() -> list[str]:
@@ -26,12 +27,14 @@ def lessons() -> list[str]:
 
 
 def time_left(seconds: dict[str, float], begun: dict[str, float], to_come: list[str]) -> float | None:
-    """Seconds that the lessons to come will take: what their cards say, times how this machine has compared so far.
+    """Seconds that the remaining lessons will take: those of their previous runs, scaled to the speed seen so far.
 
     Args:
-        seconds: of each lesson's card as it is now; of the lessons in `begun` this machine has renewed it since.
-        begun: what the same cards said before.
-        to_come: lessons without a stamp. None where no card speaks of one of them.
+        seconds: from each lesson's present card; the cards of the finished lessons in `begun` were written by this run.
+        begun: what the cards said before this run.
+        to_come: lessons without a stamp.
+
+    Returns None if one of the remaining lessons has no card.
     """
     finished = [name for name in begun if name in seconds and name not in to_come]
     before = sum(begun[name] for name in finished)
@@ -42,7 +45,7 @@ def time_left(seconds: dict[str, float], begun: dict[str, float], to_come: list[
 
 
 def begin(lesson: str, output_dir: Path = PUBLISHED) -> str:
-    """One line for the reader, before a lesson starts."""
+    """The line that is printed before a lesson starts."""
     names = lessons()
     seconds = {name: card["seconds"]["total"] for name, card in read_cards(output_dir).items()}
     begun = {}
@@ -54,7 +57,7 @@ def begin(lesson: str, output_dir: Path = PUBLISHED) -> str:
     if lesson in seconds:
         with BEGUN.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file).writerow([lesson, seconds[lesson]])
-    when = "" if left is None else f", about {max(1, round(left / 60))} min left in all"
+    when = "" if left is None else f", about {max(1, round(left / 60))} min left in total"
     return f"\nlesson {names.index(lesson) + 1} of {len(names)}: {lesson}{when}"
 
 
@@ -63,13 +66,14 @@ def verdict(metric: dict) -> str:
     if metric["expected"] is None:
         return "no range for these settings"
     low, high = metric["expected"]
-    return f"{'in' if low <= metric['value'] <= high else 'OUT OF'} {number(low)} to {number(high)}"
+    within = metric["value"] is not None and low <= metric["value"] <= high
+    return f"{'in' if within else 'OUT OF'} {number(low)} to {number(high)}"
 
 
 def table(output_dir: Path = PUBLISHED) -> tuple[Table, list[str]]:
-    """The closing table, and the lessons that did not go through."""
+    """The closing table, and the names of the lessons that failed."""
     cards, failed = read_cards(output_dir), []
-    rows = Table("lesson", "seconds", "measure", "value", "expected", "others out of range")
+    rows = Table("lesson", "seconds", "metric", "value", "expected", "others out of range")
     for name in lessons():
         if not (STAMPS / name).exists() or name not in cards:
             failed.append(name)
@@ -78,8 +82,8 @@ def table(output_dir: Path = PUBLISHED) -> tuple[Table, list[str]]:
         metrics = cards[name]["metrics"]
         (first, metric), *others = metrics.items()
         out = [other for other, its in others if verdict(its).startswith("OUT")]
-        value = f"{number(metric['value'])} {metric['unit']}".rstrip()
-        rows.add_row(name, f"{cards[name]['seconds']['total']:.0f}", first, value, verdict(metric), ", ".join(out))
+        seconds = f"{cards[name]['seconds']['total']:.0f}"
+        rows.add_row(name, seconds, first, measured(metric), verdict(metric), ", ".join(out))
     total = sum(cards[name]["seconds"]["total"] for name in lessons() if name not in failed)
     rows.add_section()
     rows.add_row("all", f"{total:.0f}", "", "", "", "")
@@ -95,7 +99,8 @@ def main(arguments: list[str]) -> int:
     Console(width=None if sys.stdout.isatty() else 150).print(rows)
     for name in failed:
         print(
-            f"make all: {name} failed; see what it said, and run it again: make {name.split('_')[0]}", file=sys.stderr
+            f"make all: {name} failed; see its message above, and run it again: make {name.split('_')[0]}",
+            file=sys.stderr,
         )
     return 1 if failed else 0
 

@@ -13,22 +13,23 @@ from pathlib import Path
 
 from lessonkit.config import PUBLISHED, REPOSITORY, StudyError
 
+NOT_FINITE = "not finite"  # for null, which a card holds in place of infinity or NaN
 WORDS = {
     "en": {
-        "header": "| measure | value | expected |",
+        "header": "| metric | value | expected |",
         "expected": "{} to {}",
         "run": "{data} · preset {preset} · seed {seed} · {seconds} s on {device}",
-        "overview": "| lesson | measure | value | expected | data | time |",
+        "overview": "| lesson | metric | value | expected | data | time |",
         "time": "{:.0f} s, {}",
         "real": "real",
         "embedded": "embedded",
         "synthetic": "synthetic",
     },
     "ko": {
-        "header": "| 측정값 | 값 | 예상 범위 |",
+        "header": "| 지표 | 값 | 예상 범위 |",
         "expected": "{} ~ {}",
         "run": "{data} · 프리셋 {preset} · 시드 {seed} · {device}에서 {seconds}초",
-        "overview": "| 레슨 | 측정값 | 값 | 예상 범위 | 데이터 | 시간 |",
+        "overview": "| 레슨 | 지표 | 값 | 예상 범위 | 데이터 | 시간 |",
         "time": "{:.0f}초, {}",
         "real": "실제",
         "embedded": "내장",
@@ -51,10 +52,20 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
+def measured(metric: dict) -> str:
+    """The value of a metric with its spread, to two significant digits, and its unit."""
+    if metric["value"] is None:
+        return NOT_FINITE
+    spread = metric.get("spread")
+    uncertainty = "" if spread is None else f" ± {number(float(f'{spread:.2g}'))}"
+    return f"{number(metric['value'])}{uncertainty} {metric['unit']}".rstrip()
+
+
 def row(name: str, metric: dict, words: dict[str, str]) -> str:
-    """A measured value as three cells of a table."""
-    expected = words["expected"].format(*map(number, metric["expected"])) if metric["expected"] else ""
-    return f"`{name}` | {number(metric['value'])} {metric['unit']}".rstrip() + f" | {expected}"
+    """A metric as three cells of a table: its name, what was measured, and its expected range."""
+    ends = list(dict.fromkeys(map(number, metric["expected"] or ())))  # one number where both ends are the same
+    expected = words["expected"].format(*ends) if len(ends) == 2 else "".join(ends)
+    return f"`{name}` | {measured(metric)} | {expected}"
 
 
 def data_of(card: dict, words: dict[str, str]) -> str:
@@ -67,7 +78,7 @@ def data_of(card: dict, words: dict[str, str]) -> str:
 
 
 def table(card: dict, words: dict[str, str]) -> str:
-    """All that one lesson measured, and how."""
+    """All metrics of one lesson, and the data, settings and device of its run."""
     rows = [f"| {row(name, metric, words)} |" for name, metric in card["metrics"].items()]
     run = words["run"].format(
         data=data_of(card, words),
@@ -80,7 +91,7 @@ def table(card: dict, words: dict[str, str]) -> str:
 
 
 def overview(cards: dict[str, dict], words: dict[str, str], docs: str, suffix: str) -> str:
-    """One line a lesson: its first measure, its seconds and its device."""
+    """One line per lesson: its first metric, its data, its seconds and its device."""
     rows = []
     for name, card in cards.items():
         first = next(iter(card["metrics"].items()))
@@ -91,10 +102,10 @@ def overview(cards: dict[str, dict], words: dict[str, str], docs: str, suffix: s
 
 
 def render(text: str, cards: dict[str, dict], korean: bool = False) -> str:
-    """Fill in everything that the cards know.
+    """Fill in every marked place of a page from the cards.
 
     Raises:
-        StudyError: for a lesson without a card, or a measure that its card does not have.
+        StudyError: for a lesson without a card, or a metric that its card does not have.
     """
     words = WORDS["ko" if korean else "en"]
 
@@ -104,14 +115,13 @@ def render(text: str, cards: dict[str, dict], korean: bool = False) -> str:
         return cards[name]
 
     def value(match: re.Match) -> str:
-        name, measure, form = match.group(2, 3, 4)
+        name, metric, form = match.group(2, 3, 4)
         card = card_of(name)
-        known = {key: metric["value"] for key, metric in card["metrics"].items()} | {
-            "seconds": card["seconds"]["total"]
-        }
-        if measure not in known:
-            raise StudyError(f"the run card of {name} has no measure {measure}")
-        return f"{match.group(1)}{format(known[measure], form)}<!--/v-->"
+        values = {key: entry["value"] for key, entry in card["metrics"].items()} | {"seconds": card["seconds"]["total"]}
+        if metric not in values:
+            raise StudyError(f"the run card of {name} has no metric {metric}")
+        text = NOT_FINITE if values[metric] is None else format(values[metric], form)
+        return f"{match.group(1)}{text}<!--/v-->"
 
     text = re.sub(
         r"(<!-- card:(\w+) -->).*?(<!-- /card -->)",
@@ -136,7 +146,7 @@ def pages() -> list[Path]:
 
 
 def copy_drawn_figures() -> None:
-    """Lesson 03's figures explain functions, not a run: they also go to docs/images, for whoever wants to link them."""
+    """Copy lesson 03's figures, which show functions and not a run, to docs/images, where other pages can link them."""
     images = REPOSITORY / "docs" / "images"
     images.mkdir(exist_ok=True)
     name = "03_activation_functions"
@@ -145,7 +155,7 @@ def copy_drawn_figures() -> None:
 
 
 def main() -> int:
-    """Rewrite every page in which a number changed; 2 if a page speaks of a run that is not there."""
+    """Rewrite every page in which a number changed; 2 if a page refers to a run or a metric that does not exist."""
     cards, status = read_cards(), 0
     copy_drawn_figures()
     for path in pages():
