@@ -1,7 +1,7 @@
-"""`make doctor`: what is installed, what is missing, and whether the GPU computes what the CPU computes.
+"""`make doctor`: what is installed, what is missing, and whether the GPU computes the same as the CPU.
 
-On Apple's GPU some versions silently drop the relu after a matrix product, so a GPU is asked before it is trusted:
-in a process of its own, because TensorFlow cannot hide a GPU once it has used it.
+On Apple's GPU some versions silently drop the relu after a matrix product, so a GPU is compared with the CPU before it
+is used: in a separate process, because TensorFlow cannot hide a GPU once it has used it.
 """
 
 import importlib.metadata
@@ -23,11 +23,11 @@ from packaging.version import Version
 from rich.console import Console
 from rich.table import Table
 
-TOLERANCE = 1e-3  # largest difference that rounding in float32 explains
+TOLERANCE = 1e-3  # the largest difference that rounding in float32 can explain
 
 
 def choose_device(wanted: str) -> str:
-    """Settle on a device before TensorFlow touches one; its name for the run card.
+    """Choose the device before TensorFlow initialises one; returns its name for the run card.
 
     Args:
         wanted: "auto", "cpu" or "gpu".
@@ -41,14 +41,14 @@ def choose_device(wanted: str) -> str:
     if wanted != "cpu" and gpus:
         if trust_gpu():
             return f"GPU: {tf.config.experimental.get_device_details(gpus[0]).get('device_name', 'Metal')}"
-        print("warning: the GPU does not compute what the CPU computes; going on with the CPU", file=sys.stderr)
+        print("warning: the GPU does not compute what the CPU computes; continuing on the CPU", file=sys.stderr)
     if gpus:
         tf.config.set_visible_devices([], "GPU")
     return f"CPU: {platform.machine()}, {os.cpu_count()} cores"
 
 
 def trust_gpu() -> bool:
-    """Whether the GPU agrees with the CPU; on a Mac tried again without the plugin's fusing, which is to blame."""
+    """Whether the GPU agrees with the CPU; on a Mac tried again without the fusion that causes the fault."""
     if platform.system() == "Darwin" and Version(keras.__version__) >= Version("3.7"):
         os.environ["TURN_OFF_REMAPPER"] = "1"
     if ask_gpu():
@@ -60,7 +60,7 @@ def trust_gpu() -> bool:
 
 
 def ask_gpu() -> bool:
-    """Run `compare_devices` in a process of its own."""
+    """Whether the GPU agrees with the CPU, by `compare_devices` in a separate process."""
     answer = subprocess.run(
         [sys.executable, "-m", "lessonkit.doctor", "--compare"],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
@@ -104,25 +104,25 @@ def compare_devices(device: str = "/GPU:0", reference: str = "/CPU:0") -> dict[s
 
 
 def pins() -> list[tuple[str, str, str, bool]]:
-    """(package, asked for, installed, fits) for every line of requirements.txt that concerns this machine."""
+    """(package, required, installed, fits) for every line of requirements.txt that applies to this machine."""
     rows = []
     for line in (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate():
+        required = Requirement(line)
+        if required.marker is not None and not required.marker.evaluate():
             continue
         try:
-            found = importlib.metadata.version(wanted.name)
+            found = importlib.metadata.version(required.name)
         except importlib.metadata.PackageNotFoundError:
             found = "missing"
-        fits = found != "missing" and wanted.specifier.contains(found, prereleases=True)
-        rows.append((wanted.name, str(wanted.specifier) or "any", found, fits))
+        fits = found != "missing" and required.specifier.contains(found, prereleases=True)
+        rows.append((required.name, str(required.specifier) or "any", found, fits))
     return rows
 
 
 def peak_memory() -> float | None:
-    """The most memory that this process has held so far, in MiB; None where the system does not count it (Windows)."""
+    """The peak memory of this process so far, in MiB; None where the system does not report it (Windows)."""
     try:
         import resource
     except ImportError:
@@ -132,7 +132,7 @@ def peak_memory() -> float | None:
 
 
 def findings() -> list[tuple[str, str, bool]]:
-    """(what, finding, well) for everything but the packages."""
+    """(what, finding, whether it is in order) for everything except the packages."""
     keras_home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     cached = sorted(path.name for folder in ("datasets", "models") for path in (keras_home / folder).glob("*.*"))
     data_dir = os.environ.get("STUDY_DATA_DIR")
@@ -154,16 +154,16 @@ def findings() -> list[tuple[str, str, bool]]:
 
 
 def main(argv: list[str]) -> int:
-    """Print the report; 1 if something is wrong. With `--compare`, print the differences as JSON alone."""
+    """Print the report; returns 1 if something is wrong. With `--compare`, print only the differences, as JSON."""
     if argv == ["--compare"]:
         print(json.dumps(compare_devices()))
         return 0
     packages, others = pins(), findings()
-    table = Table("", "found", "asked for", "")
-    for name, finding, well in others:
-        table.add_row(name, finding, "", "ok" if well else "WRONG")
-    for name, wanted, found, well in packages:
-        table.add_row(name, found, wanted, "ok" if well else "WRONG")
+    table = Table("", "found", "required", "")
+    for name, finding, in_order in others:
+        table.add_row(name, finding, "", "ok" if in_order else "WRONG")
+    for name, required, found, fits in packages:
+        table.add_row(name, found, required, "ok" if fits else "WRONG")
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     return 0 if all(row[-1] for row in [*packages, *others]) else 1
 
