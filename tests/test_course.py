@@ -116,3 +116,10 @@ def test_a_value_that_is_not_finite_is_out_of_its_range_and_can_be_written():
     assert course.verdict({"value": None, "expected": [1, 2]}) == "OUT OF 1 to 2"
     cards = {"08_x": {"metrics": {"psnr": {"value": None}}, "seconds": {"total": 1.0}}}
     assert readme.render("<!--v 08_x psnr .1f-->7<!--/v-->", cards) == "<!--v 08_x psnr .1f-->not finite<!--/v-->"
+
+
+def test_a_page_can_name_the_data_and_the_number_of_examples():
+    data = [{"name": "drawn faces", "counts": {"train": 8000, "test": 1000}}]
+    cards = {"11_x": {"metrics": {}, "seconds": {"total": 1.0}, "data": data}}
+    page = readme.render("<!--v 11_x train ,-->7<!--/v--> <!--v 11_x data s-->?<!--/v-->", cards)
+    assert page == "<!--v 11_x train ,-->8,000<!--/v--> <!--v 11_x data s-->drawn faces<!--/v-->"

@@ -3,6 +3,9 @@
 <!-- card:08_MNIST_autoencoder -->            the table of one lesson, up to <!-- /card -->
 <!-- overview -->                             the table of all lessons, up to <!-- /overview -->
 <!--v 08_MNIST_autoencoder test_mse_dense .4f-->0.0097<!--/v-->     one number, with a Python format
+
+Instead of a metric the last mark can name the run's `seconds`, the `data` that were used, or the number of `train` and
+`test` examples.
 """
 
 import json
@@ -118,6 +121,8 @@ def render(text: str, cards: dict[str, dict], korean: bool = False) -> str:
         name, metric, form = match.group(2, 3, 4)
         card = card_of(name)
         values = {key: entry["value"] for key, entry in card["metrics"].items()} | {"seconds": card["seconds"]["total"]}
+        for data in card.get("data", [])[:1]:
+            values |= {"data": data["name"]} | data["counts"]
         if metric not in values:
             raise StudyError(f"the run card of {name} has no metric {metric}")
         text = NOT_FINITE if values[metric] is None else format(values[metric], form)
