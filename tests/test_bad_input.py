@@ -5,7 +5,6 @@ its pictures or its folders.
 """
 
 import dataclasses
-import functools
 import gzip
 import io
 import os
@@ -14,7 +13,6 @@ import socket
 import subprocess
 import tarfile
 import time
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +22,7 @@ from lessonkit.datasets import source
 
 import numpy as np
 import pytest
+import requests
 from conftest import LESSONS, load_lesson
 from PIL import Image
 
@@ -173,9 +172,17 @@ FILES: list[tuple[str, str, Callable, str]] = [
     ("15", "aclImdb_v1.tar.gz", lambda path: path.write_text("<html>"), "cannot be read"),
     ("15", "aclImdb_v1.tar.gz", lambda path: tar(path, {"readme": b"nothing"}), "holds no reviews"),
     ("15", "aclImdb_v1.tar.gz", lambda path: tar(path, {"../../train/pos/1_7.txt": b"out"}), "holds no reviews"),
-    ("15", "aclImdb", lambda path: path.mkdir(), "holds no reviews"),
-    ("11", "img_align_celeba", lambda path: path.mkdir(), "list_attr_celeba.txt: missing"),
-    ("11", "img_align_celeba.zip", lambda path: path.write_bytes(b"PK\x03\x04"), "list_attr_celeba.txt: missing"),
+    ("15", "aclImdb", lambda path: (path / "train").mkdir(parents=True), "holds no reviews"),
+    ("11", "img_align_celeba", lambda path: (path / "000001.jpg").mkdir(parents=True), "has no list_attr_celeba.txt"),
+    ("11", "img_align_celeba.zip", lambda path: path.write_bytes(b"PK\x03\x04"), "has no list_attr_celeba.txt"),
+    (
+        "05",
+        "mnist.pkl.gz",
+        lambda path: path.write_bytes(gzip.compress(b"cbuiltins\nprint\n(S'x'\ntR.")),
+        "no array needs",
+    ),
+    ("01", "cifar-10-python.tar.gz", lambda path: path.write_text("<html>"), "cannot be read"),
+    ("01", "cifar-10-batches-py", lambda path: path.mkdir(), "should hold data_batch_1"),
 ]
 
 
@@ -218,7 +225,8 @@ PICTURES = [
     (lambda path: path.write_text("no picture"), "not a picture"),
     (lambda path: path.write_bytes(b""), "not a picture"),
     (lambda path: path.write_text("<svg/>"), "not a picture"),
-    (lambda path: path.mkdir(), "cannot be read"),
+    (lambda path: path.mkdir(), "a folder; name one of the pictures in it"),
+    (lambda path: path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)), "HEIC: save it as JPEG"),
     (png_cut, "cannot be read"),
     (png_bomb, "megapixels"),
     (lambda path: Image.new("RGB", (1, 3000)).save(path, "PNG"), "too narrow"),
@@ -285,7 +293,7 @@ def test_real_data_that_cannot_be_had(number, tmp_path, capsys, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(requests, "head", refuse)
     line = run_lesson(number, ["--data", "real"], tmp_path / "output", capsys)
     assert "no network" in line and "place" in line and "--data-dir" in line
 
@@ -295,15 +303,11 @@ def test_a_black_holed_network(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(source, "PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as hole:
         address = f"http://127.0.0.1:{hole.getsockname()[1]}"
-        monkeypatch.setattr(urllib.request, "urlopen", functools.partial(redirected, urllib.request.urlopen, address))
+        ask = requests.head
+        monkeypatch.setattr(requests, "head", lambda url, **options: ask(address, **options))
         begin = time.perf_counter()
         line = run_lesson("05", ["--data", "real"], tmp_path / "output", capsys)
         assert "no network" in line and time.perf_counter() - begin < 10
-
-
-def redirected(urlopen: Callable, address: str, request: urllib.request.Request, **options):
-    """Ask another server instead."""
-    return urlopen(urllib.request.Request(address, method=request.get_method()), **options)
 
 
 def test_a_wrong_hash_in_the_cache(tmp_path, capsys, monkeypatch):

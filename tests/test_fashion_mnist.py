@@ -12,7 +12,8 @@ from lessonkit import datasets
 from lessonkit.config import Config, StudyError
 from lessonkit.datasets import source
 from lessonkit.datasets.embedded import garments
-from lessonkit.datasets.fashion_mnist import FILES, SOURCE, draw_garments, read_files, read_idx
+from lessonkit.datasets.fashion_mnist import FILES, SOURCE, draw_garments
+from lessonkit.datasets.formats import read_idx, read_idx_files
 
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def test_the_npz_in_the_data_folder(tmp_path):
         (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 9, 1, 2])), r"2 values, not those of shape \(9,\)"),
         (gzip.compress(bytes([0, 0, 8, 3, 0, 0])), "cannot be read|values"),
         (gzip.compress(bytes(1000))[:20], "cannot be read"),
-        (b"plain text", "cannot be read"),
+        (b"plain text", "not an idx file"),
     ],
 )
 def test_broken_idx_files_are_named(content, words, tmp_path):
@@ -153,13 +154,13 @@ def test_labels_of_other_pictures_are_refused(tmp_path):
     write_files(tmp_path)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.arange(4, dtype=np.uint8))
     with pytest.raises(StudyError, match="t10k-labels.*do not belong"):
-        read_files([tmp_path / name for name in FILES])
+        read_idx_files([tmp_path / name for name in FILES])
 
 
 def test_the_drawn_garments(tmp_path):
     run = make_run(data="embedded", limit=40, data_dir=tmp_path)
     data = datasets.fashion_mnist(run)
-    assert run.records == [("Fashion-MNIST", "embedded", SOURCE.stand_in, {"train": 40, "test": 40})]
+    assert run.records == [("drawn garments", "embedded", SOURCE.stand_in.origin, {"train": 40, "test": 40})]
     assert data.train.images.shape == (40, 28, 28) and data.train.images.dtype == np.uint8
     assert np.all(np.bincount(data.train.labels, minlength=10) == 4)
     assert 45 < data.train.images.mean() < 95, "about as bright as Fashion-MNIST's, whose mean is 73"

@@ -1,38 +1,34 @@
 """CIFAR-10: 50,000 + 10,000 colour pictures of ten classes, 32x32 (Krizhevsky 2009)."""
 
-import pickle
-import tarfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lessonkit.datasets import source
+from lessonkit.datasets import formats, source
 from lessonkit.datasets.embedded import objects
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from lessonkit.run import Run
 
-def read_archive(paths: list[Path]) -> dict[str, np.ndarray]:
-    """Read the authors' archive of pickled batches (trusted, because its hash was checked)."""
-    images, labels = {"train": [], "test": []}, {"train": [], "test": []}
-    with tarfile.open(paths[0]) as archive:
-        for member in sorted(archive.getmembers(), key=lambda member: member.name):
-            name = Path(member.name).name
-            if name.startswith(("data_batch_", "test_batch")):
-                part = "test" if name.startswith("test") else "train"
-                batch = pickle.load(archive.extractfile(member), encoding="bytes")
-                images[part].append(batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-                labels[part].append(np.array(batch[b"labels"]))
-    return {
-        "x_train": np.concatenate(images["train"]),
-        "y_train": np.concatenate(labels["train"]),
-        "x_test": np.concatenate(images["test"]),
-        "y_test": np.concatenate(labels["test"]),
-    }
+DRAWN = {"train": 5_000, "test": 1_000}
+
+
+def draw_objects(limit: int | None = None) -> dict[str, np.ndarray]:
+    """The stand-in: pictures that all differ, from one seed that never changes, whatever the limit."""
+    images, labels = objects.draw(sum(DRAWN.values()), seed=0)
+    edge = DRAWN["train"]
+    return {"x_train": images[:edge], "y_train": labels[:edge], "x_test": images[edge:], "y_test": labels[edge:]}
 
 
 SOURCE = source.Source(
     name="CIFAR-10",
-    files=("cifar10.npz",),
-    read_folder=lambda path: source.read_npz(path, (32, 32, 3), 10),
+    things="photographs",
+    forms=(
+        source.Form(("cifar10.npz",), lambda paths: formats.read_npz(paths[0], (32, 32, 3), 10)),
+        source.Form(("cifar-10-batches-py",), formats.read_pickled_cifar10, fits=lambda paths: paths[0].is_dir()),
+        source.Form(("cifar-10-python.tar.gz",), formats.read_pickled_cifar10),
+        source.Form(("cifar-10-batches-py-target_archive",), formats.read_pickled_cifar10),  # Keras' name for it
+    ),
     downloads=(
         source.Download(
             url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
@@ -41,12 +37,17 @@ SOURCE = source.Source(
             megabytes=163,
         ),
     ),
-    read_downloads=read_archive,
-    embedded=lambda: source.stand_in(objects.draw, train=5_000, test=1_000),
-    stand_in="6,000 drawn objects of the same ten classes",
+    read_downloads=formats.read_pickled_cifar10,
+    stand_in=source.StandIn(
+        name="drawn objects",
+        things="drawn objects",
+        origin="pictures drawn by code, of the same ten classes",
+        draw=draw_objects,
+    ),
+    by_hand="cifar10.npz",
 )
 
 
-def cifar10(run) -> source.LabelledImages:
+def cifar10(run: "Run") -> source.LabelledImages:
     """Objects: images uint8 (n, 32, 32, 3); labels 0 to 9."""
     return source.labelled_images(run, SOURCE, objects.CLASS_NAMES)

@@ -2,19 +2,27 @@
 
 import dataclasses
 import math
+import re
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lessonkit.config import StudyError
+from lessonkit.datasets import source
 from lessonkit.datasets.embedded import pictures as embedded
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+if TYPE_CHECKING:
+    from lessonkit.run import Run
+
 PAINTING = "starry_night.jpg"  # taken first where the data folder's photos/ holds several paintings
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 WHITES = (1, 255, 65535)  # greyscale of more than 8 bits says nowhere what white is: the least of these that fits
 REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F")  # modes in which neighbours may be averaged
+ADDRESS = re.compile(r"(https?|ftp):/+(.*)", re.IGNORECASE)  # a path has lost one of the two slashes
+HEIC = re.compile(rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", re.DOTALL)  # how a telephone's pictures begin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Picture:
     pixels: np.ndarray
 
 
-def photograph(run, path: Path | None, name: str, frame: Frame) -> Picture:
+def photograph(run: "Run", path: Path | None, name: str, frame: Frame) -> Picture:
     """The reader's picture, else the photograph 'china' or 'flower' of scikit-learn."""
     if path is not None:
         return _record(run, Picture(path.name, read(path, frame)), "real", "the reader")
@@ -49,13 +57,13 @@ def photograph(run, path: Path | None, name: str, frame: Frame) -> Picture:
     return _record(run, picture, "real", f"scikit-learn, {address}", credit)
 
 
-def paintings(run, path: Path | None, frame: Frame, most: int = 3) -> list[Picture]:
+def paintings(run: "Run", path: Path | None, frame: Frame, most: int = 3) -> list[Picture]:
     """The reader's picture, if there is one; else those in the data folder's photos/; and at last the drawn swirls."""
     found = []
     if path is not None:
         found.append(_record(run, Picture(path.name, read(path, frame)), "real", "the reader"))
     elif run.config.data != "embedded" and run.config.data_dir is not None:
-        files = [file for file in (run.config.data_dir / "photos").glob("*") if file.suffix.lower() in ENDINGS]
+        files = [file for file in source.visible(run.config.data_dir / "photos") if file.suffix.lower() in ENDINGS]
         for file in sorted(files, key=lambda file: (file.name != PAINTING, file.name))[:most]:
             painting = Picture(file.name, read(file, frame))
             found.append(_record(run, painting, "real", f"photos/{file.name} in the data folder"))
@@ -66,9 +74,9 @@ def paintings(run, path: Path | None, frame: Frame, most: int = 3) -> list[Pictu
     return [*found, _record(run, swirls, "embedded", "drawn by code")]
 
 
-def _record(run, picture: Picture, source: str, origin: str, name: str | None = None) -> Picture:
+def _record(run: "Run", picture: Picture, kind: str, origin: str, name: str | None = None) -> Picture:
     height, width = picture.pixels.shape[:2]
-    run.record_data(name or picture.name, source, origin, {"pixels": height * width})
+    run.record_data(name or picture.name, kind, origin, {"pixels": height * width})
     return picture
 
 
@@ -81,11 +89,15 @@ def read(path: Path, frame: Frame) -> np.ndarray:
     Raises:
         StudyError: for a file that is missing, broken, no picture, too large, or too narrow once it is scaled.
     """
+    if address := ADDRESS.match(str(path)):
+        raise StudyError("{}://{}: a web address; download the picture and give its path".format(*address.groups()))
     try:
+        path = path.expanduser()  # the shell leaves a "~" in quotes alone
+        if path.is_dir():
+            raise StudyError(f"{path}: a folder; name one of the pictures in it")
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # from 89 megapixels on; an error from 179 on
+            # Pillow warns from 89 megapixels on; from 179 on it raises
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 wanted = max(math.prod(frame.fit(*image.size)), math.prod(frame.fit(*image.size[::-1])))
                 image.draft("RGB", _at_least(image.size, wanted))  # a JPEG is decoded at a half, quarter or eighth
@@ -99,11 +111,20 @@ def read(path: Path, frame: Frame) -> np.ndarray:
     except FileNotFoundError:
         raise StudyError(f"{path}: no such picture") from None
     except UnidentifiedImageError:
-        raise StudyError(f"{path}: not a picture of a kind that Pillow opens") from None
+        raise StudyError(f"{path}: not a picture of a kind that Pillow opens{_hint(path)}") from None
     except Image.DecompressionBombError:
         raise StudyError(f"{path}: more than 178 megapixels; make it smaller first") from None
     except Exception as problem:  # a broken file makes Pillow raise OSError, SyntaxError, ValueError, struct.error ...
         raise StudyError(f"{path}: cannot be read ({problem or type(problem).__name__}); replace it") from None
+
+
+def _hint(path: Path) -> str:
+    """What to do with a telephone's photograph."""
+    with path.open("rb") as file:
+        heic = HEIC.match(file.read(12))
+    if not heic:
+        return ""
+    return f"; it is HEIC: save it as JPEG (on a Mac: sips -s format jpeg {path.name} --out {path.stem}.jpg)"
 
 
 def _at_least(size: tuple[int, int], pixels: int) -> tuple[int, int]:
