@@ -1,6 +1,6 @@
-"""`make bench`: runs every comparison in this folder, each in a process of its own, and writes docs/benchmarks.md.
+"""`make bench`: runs every comparison in this folder, each in a separate process, and writes docs/benchmarks.md.
 
-Exit status 1 if a comparison falls short of what it expects.
+Exit status 1 if a comparison does not reach the ratio that it expects.
 """
 
 import os
@@ -12,18 +12,18 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
-PROGRESS = re.compile(r"\d+/\d+ - ")  # Keras' lines
+PROGRESS = re.compile(r"\d+/\d+ - ")  # Keras' progress lines
 HEAD = """# Benchmarks
 
-Written by `make bench`. Each line is a comparison that is measured in one process, the two sides in turn, so that
-whatever else the machine does hits both alike; seconds differ from machine to machine, ratios much less.
+Written by `make bench`. Each line is a comparison. Both sides are measured alternately in one process, so that other
+load on the machine affects both equally. The times differ from machine to machine, the ratios much less.
 
 Machine: {machine}, {cores} cores, TensorFlow {tensorflow}, Keras {keras}, no GPU used.
 """
 
 
 def main() -> int:
-    """Run them all; the page holds what they print, under the first line of their docstrings."""
+    """Run all comparisons and write their output to the page, under the first line of their docstrings."""
     import lessonkit  # noqa: F401  first: it quiets TensorFlow's log
 
     import keras

@@ -1,15 +1,15 @@
-"""How much of the machine's convolution throughput a training step of lesson 13 reaches, with the networks of `full`.
+"""The share of the machine's convolution throughput that a training step of lesson 13 (`full`) reaches.
 
 The step is the lesson's own, on a batch of 256: both networks forward and backward, batch normalisation, dropout, two
-Adams. Its arithmetic is counted layer by layer (two operations a multiplication and addition; taps on padding count,
-as is usual): the generator once forward and once back, the discriminator forward on real and on generated pictures,
-back from its own loss on both, and once more back to the generator, from the generator's loss.
+Adam optimizers. Its operations are counted layer by layer (a multiplication and an addition count as two; products with
+the padding are included, as is usual): the generator forward and backward once, the discriminator forward on real and
+on generated pictures, backward from its own loss on both, and once more backward from the generator's loss.
 
-What the machine reaches is measured in the same run, in turn with the step: every convolution of the step alone, as a
-plain `conv2d` of the layer's shape, its gradient for the input and its gradient for the kernel, each as often as the
-step needs it. (The plain convolution from the larger to the smaller picture, its input gradient and its kernel gradient
-are what a transposed convolution consists of: in another order they are its input gradient, its forward pass, and its
-kernel gradient.) So a ratio of 1 means that everything else is free. The fastest of these convolutions is printed, too.
+The throughput of the machine is measured in the same run, alternately with the step: every convolution of the step
+alone, as a plain `conv2d` of the layer's shape, with its input gradient and its kernel gradient, each as often as the
+step needs it. (A transposed convolution consists of the same three operations: its forward pass is the input gradient
+of a plain convolution from the larger to the smaller picture, and its input gradient is the forward pass of that one.)
+A ratio of 1 means that everything else costs no time. The throughput of the fastest convolution is printed, too.
 
 Run:    python tests/benchmarks/bench_dcgan.py
 """
@@ -28,7 +28,7 @@ LEAST_RATIO = 0.7
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """One layer's arithmetic in a step: how often forward, back to its kernel and back to its input."""
+    """How often a training step needs a layer's forward pass, its kernel gradient and its input gradient."""
 
     layer: keras.Layer
     forward: int
@@ -41,14 +41,14 @@ class Work:
 
 
 def step_work(generator: keras.Model, discriminator: keras.Model) -> list[Work]:
-    """Every layer that multiplies, with the passes of one training step; inputs from outside need no gradient."""
+    """Every layer with a kernel, with the passes of one training step; no gradient is needed for external inputs."""
     work = []
     for model, passes in ((generator, (1, 1, 1)), (discriminator, (2, 2, 3))):
-        found = [layer for layer in model.layers if hasattr(layer, "kernel")]
-        work += [Work(layer, *passes) for layer in found]
-        first = work[-len(found)]
+        with_kernel = [layer for layer in model.layers if hasattr(layer, "kernel")]
+        work += [Work(layer, *passes) for layer in with_kernel]
+        first = work[-len(with_kernel)]
         unneeded = 1 if model is generator else 2  # for latents; for real and generated pictures, by D's own loss
-        work[-len(found)] = dataclasses.replace(first, to_input=first.to_input - unneeded)
+        work[-len(with_kernel)] = dataclasses.replace(first, to_input=first.to_input - unneeded)
     return work
 
 
@@ -84,7 +84,7 @@ def measure() -> dict:
 if __name__ == "__main__":
     result = measure()
     print(
-        "{name}: {ours:.0f} {unit} ({images:.0f} images/s) against {theirs:.0f} of its convolutions alone: "
-        "ratio {ratio:.2f}; the fastest of them reaches {best:.0f}".format(**result)
+        "{name}: {ours:.0f} {unit} ({images:.0f} images/s) against {theirs:.0f} for its convolutions alone: "
+        "ratio {ratio:.2f}; the fastest convolution reaches {best:.0f}".format(**result)
     )
     sys.exit(0 if result["ratio"] >= LEAST_RATIO else f"expected a ratio of at least {LEAST_RATIO}")

@@ -1,4 +1,4 @@
-"""What the comparisons share: the way to the lessons, fair timing, and the arithmetic of a layer."""
+"""What the comparisons share: loading a lesson, fair timing, and the number of operations of a layer."""
 
 import statistics
 import sys
@@ -13,15 +13,15 @@ import lessonkit  # noqa: E402, F401  after the path is set, and first: it quiet
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from conftest import load_lesson  # noqa: E402, F401  the comparisons have it from here
+from conftest import load_lesson  # noqa: E402, F401  the comparisons import it from here
 from keras import layers  # noqa: E402
 
 
 def seconds_in_turn(functions: Mapping[Hashable, Callable], rounds: int) -> dict[Hashable, float]:
-    """The median seconds of each function, called in turn, so that whatever else the machine does hits all alike.
+    """The median seconds of each function, called in turn, so that other load on the machine affects all equally.
 
-    A call must return only when its result is there, as it does on a CPU. The first call of each, which compiles it,
-    is not counted.
+    A call must return only when its result is computed, as it does on a CPU. The first call of each function, which
+    compiles it, is not counted.
     """
     for function in functions.values():
         function()
@@ -35,7 +35,7 @@ def seconds_in_turn(functions: Mapping[Hashable, Callable], rounds: int) -> dict
 
 
 def operations(layer: keras.Layer) -> int:
-    """Multiplications and additions of one example's forward pass; each of the layer's gradients takes as many."""
+    """Multiplications and additions of the forward pass of one example; each of the two gradients needs as many."""
     if isinstance(layer, layers.Dense):
         return 2 * int(np.prod(layer.kernel.shape))
     places = layer.input.shape if isinstance(layer, layers.Conv2DTranspose) else layer.output.shape
@@ -43,7 +43,7 @@ def operations(layer: keras.Layer) -> int:
 
 
 def alone(layer: keras.Layer, batch_size: int) -> dict[str, Callable]:
-    """A layer's operations by themselves: forward, to_kernel and to_input, compiled functions of no argument."""
+    """A layer's operations alone, as compiled functions without arguments: forward, to_kernel and to_input."""
 
     def normal(shape):
         return tf.random.normal((batch_size, *shape[1:]))
