@@ -25,7 +25,7 @@ FLAGS = --preset $(PRESET) --data $(DATA) $(if $(DATA_DIR),--data-dir "$(DATA_DI
 .PHONY: all lessons setup smoke test test-latest kills data doctor notebooks readme bench clean FORCE $(NUMBERS)
 .DELETE_ON_ERROR:
 
-# A lesson that fails does not stop the others; it is named at the end, and the exit status is then 1.
+# A lesson that fails does not stop the others; it is named at the end, and make ends with status 2.
 all: .venv/installed
 	@rm -f build/begun.csv
 	@$(MAKE) --keep-going --no-print-directory lessons || true

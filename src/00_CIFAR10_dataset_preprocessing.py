@@ -127,7 +127,7 @@ def draw_normalised(images: np.ndarray, mean: np.ndarray, deviation: np.ndarray)
 # %% Measure
 
 
-def measure(run, data, mean: np.ndarray, deviation: np.ndarray) -> None:
+def measure(run: lesson.Run, data: datasets.LabelledImages, mean: np.ndarray, deviation: np.ndarray) -> None:
     """What the tables of the trade give for these statistics, and how far the test pictures are from them."""
     expected = {"red": (0.49, 0.25), "green": (0.48, 0.24), "blue": (0.45, 0.26)}
     for channel, (name, (usual_mean, usual_deviation)) in enumerate(expected.items()):

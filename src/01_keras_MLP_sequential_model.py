@@ -102,7 +102,7 @@ def compile_model(model: keras.Model, settings: Config, steps: int) -> None:
 # %% Train
 
 
-def train(run, model: keras.Model, data) -> lesson.History:
+def train(run: lesson.Run, model: keras.Model, data: datasets.LabelledImages) -> lesson.History:
     """Train on batches of the training pictures; look at the test pictures after every epoch, to see overfitting."""
     examples = batches(data.train, run.config.batch_size, run.config.seed)
     compile_model(model, run.config, steps=run.config.epochs * examples.steps_per_epoch)
@@ -152,7 +152,7 @@ def draw_curves(history: lesson.History) -> figures.Figure:
 # %% Measure
 
 
-def measure(run, model: keras.Model, data) -> np.ndarray:
+def measure(run: lesson.Run, model: keras.Model, data: datasets.LabelledImages) -> np.ndarray:
     """Loss and accuracy on the test pictures; returns the probabilities (n, 10)."""
     probabilities = model.predict(scaled(data.test.images), batch_size=500, verbose=0)
     chosen = probabilities[np.arange(len(data.test)), data.test.labels]

@@ -93,7 +93,7 @@ def build_two_headed(model: keras.Model) -> keras.Model:
 # %% Train
 
 
-def train(run, model: keras.Model, data) -> lesson.History:
+def train(run: lesson.Run, model: keras.Model, data: datasets.LabelledImages) -> lesson.History:
     """Exactly as in lesson 01."""
     examples = training.Batches(
         (scaled(data.train.images), one_hot(data.train.labels)), run.config.batch_size, run.config.seed
@@ -109,7 +109,7 @@ def train(run, model: keras.Model, data) -> lesson.History:
     return run.fit(model, examples, validation=(scaled(data.test.images), one_hot(data.test.labels)))
 
 
-def train_second_head(run, two_headed: keras.Model, data) -> float:
+def train_second_head(run: lesson.Run, two_headed: keras.Model, data: datasets.LabelledImages) -> float:
     """Train the new output alone, on the body as it is; returns its accuracy on the test pictures.
 
     The body is frozen (`trainable = False`): its 150 activations become the inputs of a logistic regression.
@@ -173,7 +173,7 @@ def draw_curves(history: lesson.History) -> figures.Figure:
 # %% Measure
 
 
-def measure(run, model: keras.Model, data) -> None:
+def measure(run: lesson.Run, model: keras.Model, data: datasets.LabelledImages) -> None:
     """Loss and accuracy on the test pictures."""
     loss, accuracy = model.evaluate(scaled(data.test.images), one_hot(data.test.labels), batch_size=500, verbose=0)
     run.metric("test_accuracy", accuracy, "fraction", expected=(0.44, 0.52), embedded=(0.5, 0.9))

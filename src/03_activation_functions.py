@@ -186,7 +186,7 @@ def train(model: keras.Model, inputs, targets, optimizer: keras.Optimizer, steps
     return Trace(*(np.array(column) for column in zip(*entries, strict=True)))
 
 
-def train_units(run) -> dict[str, Trace]:
+def train_units(run: lesson.Run) -> dict[str, Trace]:
     """The same task, the same steps, four units: a healthy one, and three that start far below zero."""
     settings = run.config
     inputs, targets = (a[: settings.limit] for a in unit_examples(settings.examples, settings.seed))
@@ -209,7 +209,7 @@ def dead_share(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     return np.mean(sums.max(axis=0) <= 0, axis=-1)
 
 
-def train_layers(run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def train_layers(run: lesson.Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By activation: the share of dead units and the final loss, both (rates, networks)."""
     settings = run.config
     inputs, targets = (a[: settings.limit] for a in wave_examples(settings.examples, settings.networks, settings.seed))
@@ -355,7 +355,7 @@ def gradient_by_depth(activation: str, initializer: str, depth: int, width: int 
     return np.array([np.linalg.norm(gradient) for gradient in gradients])
 
 
-def compare_forms(run) -> None:
+def compare_forms(run: lesson.Run) -> None:
     """Argument against layer, and the default slopes of the two leaky relus in Keras, read off at x = -1."""
     dense = keras.layers.Dense(3, activation="relu")
     inputs = keras.random.normal((100, 4), seed=run.config.seed)
@@ -371,7 +371,7 @@ def compare_forms(run) -> None:
     run.metric("slope_of_layer", -keras.layers.LeakyReLU()(minus_one)[0], "", expected=(0.299, 0.301))
 
 
-def measure(run, units: dict[str, Trace], layers: dict[str, tuple], stacks: dict[str, np.ndarray]) -> None:
+def measure(run: lesson.Run, units: dict[str, Trace], layers: dict[str, tuple], stacks: dict[str, np.ndarray]) -> None:
     """The figures of the three experiments."""
     dead, _ = layers["relu"]
     run.metric("dead_at_largest_rate", np.median(dead[-1]), "fraction", expected=(0.85, 1))

@@ -375,7 +375,7 @@ def draw_errors(widths: np.ndarray, errors: dict[str, np.ndarray]) -> figures.Fi
 # %% Measure
 
 
-def measure(run, final: np.ndarray, losses: np.ndarray, best: np.ndarray, train_set, test_set) -> None:
+def measure(run: lesson.Run, final: np.ndarray, losses: np.ndarray, best: np.ndarray, train_set, test_set) -> None:
     """The classifier on new points, beside the best that a line and that any classifier can do."""
     run.metric("accuracy", accuracy(final, *test_set), "fraction", expected=(0.995, 0.9993))
     run.metric("accuracy_ideal", ideal_accuracy(), "fraction", expected=(0.9986, 0.9987))
@@ -411,7 +411,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with run.part("training"):
             losses, path = train(classifier, *train_set, settings.learning_rate, settings.steps)
         entries = [{"epoch": step, "loss": loss} for step, loss in enumerate(losses)]
-        run.history("line", entries, [])
+        run.history("line", entries)
         best = best_parameters(*train_set)
         measure(run, path[-1], losses, best, train_set, test_set)
         run.figure("descent", draw_descent(*train_set, losses, path, loss_at(best, *train_set)), headline=True)

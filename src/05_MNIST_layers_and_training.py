@@ -192,7 +192,7 @@ def compile_model(model: keras.Model, optimizer: keras.Optimizer) -> None:
     )
 
 
-def train(run, start: list[np.ndarray], training_part: tuple, validation_part: tuple) -> tuple[dict, dict]:
+def train(run: lesson.Run, start: list[np.ndarray], training_part: tuple, validation_part: tuple) -> tuple[dict, dict]:
     """One training per optimizer, all from the same weights `start` and with the same batches.
 
     Returns {optimizer: model} and {optimizer: {"loss": [...], "val_loss": [...], ...}}, one value an epoch; the val_
@@ -319,7 +319,7 @@ def draw_first_layer(before: np.ndarray, after: np.ndarray, columns: int = 12) -
 # %% Measure
 
 
-def measure(run, models: dict[str, keras.Model], curves: dict[str, dict], test: tuple) -> np.ndarray:
+def measure(run: lesson.Run, models: dict[str, keras.Model], curves: dict[str, dict], test: tuple) -> np.ndarray:
     """Loss and metrics on the test digits, looked at once; returns the logits (n, 10)."""
     model = models["RMSprop"]
     results = model.evaluate(*test, batch_size=500, verbose=0, return_dict=True)

@@ -138,7 +138,7 @@ def build_linear(classes: int = 10) -> keras.Model:
 # %% Train
 
 
-def train_linear(run, pictures: np.ndarray, labels: np.ndarray) -> keras.Model:
+def train_linear(run: lesson.Run, pictures: np.ndarray, labels: np.ndarray) -> keras.Model:
     """Raise log p(y | x) directly, and leave p(x) alone."""
     model = build_linear()
     model.compile(
@@ -278,14 +278,14 @@ def measure_likelihoods(
     return scores
 
 
-def measure_neighbours(run, test: np.ndarray, samples: np.ndarray, expected: np.ndarray) -> None:
+def measure_neighbours(run: lesson.Run, test: np.ndarray, samples: np.ndarray, expected: np.ndarray) -> None:
     """Do neighbouring pixels know of each other? In real digits, and in samples of the same classes."""
     real, sampled = neighbour_correlation(test, expected), neighbour_correlation(samples, expected)
     run.metric("neighbour_correlation_real", real, "", expected=(0.54, 0.59), embedded=(0.58, 0.65))
     run.metric("neighbour_correlation_sampled", sampled, "", expected=(-0.01, 0.01), embedded=(-0.02, 0.02))
 
 
-def measure_classifiers(run, posteriors: dict[str, np.ndarray], labels: np.ndarray) -> None:
+def measure_classifiers(run: lesson.Run, posteriors: dict[str, np.ndarray], labels: np.ndarray) -> None:
     """The share that is right, and - log p(true class | x), which also asks how sure the classifier was."""
     ranges = {
         "naive_bayes_accuracy": ((0.835, 0.85), (0.65, 0.72)),

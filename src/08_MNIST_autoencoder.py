@@ -140,7 +140,7 @@ def build_conv(code_size: int) -> Autoencoder:
 # %% Train
 
 
-def train(run, autoencoder: Autoencoder, name: str, epochs: int, learning_rate: float, images, test_images):
+def train(run: lesson.Run, autoencoder: Autoencoder, name: str, epochs: int, learning_rate: float, images, test_images):
     """Lower the mean squared error between a picture and its reconstruction; returns the History."""
     examples = batches(images, run.config.batch_size, run.config.seed)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * examples.steps_per_epoch)
@@ -148,7 +148,7 @@ def train(run, autoencoder: Autoencoder, name: str, epochs: int, learning_rate: 
     return run.fit(autoencoder.whole, examples, epochs=epochs, name=name, validation=(test_images, test_images))
 
 
-def compare_code_sizes(run, images: np.ndarray, test_images: np.ndarray) -> dict[int, float]:
+def compare_code_sizes(run: lesson.Run, images: np.ndarray, test_images: np.ndarray) -> dict[int, float]:
     """Test error of a dense autoencoder for each code size."""
     settings, errors = run.config, {}
     for size in settings.code_sizes:
@@ -262,7 +262,9 @@ def draw_curves(dense: lesson.History, conv: lesson.History) -> figures.Figure:
 # %% Measure
 
 
-def measure(run, images: np.ndarray, test_images: np.ndarray, autoencoders: dict[str, Autoencoder]) -> float:
+def measure(
+    run: lesson.Run, images: np.ndarray, test_images: np.ndarray, autoencoders: dict[str, Autoencoder]
+) -> float:
     """Test error of both networks, in MSE and decibels, and of the mean image, which is returned."""
     expected = {"dense": ((0.009, 0.0105), (0.005, 0.04)), "conv": ((0.004, 0.0075), (0.003, 0.03))}
     for name, autoencoder in autoencoders.items():

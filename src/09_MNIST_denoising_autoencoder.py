@@ -147,7 +147,9 @@ class LinearDenoiser:
 # %% Train
 
 
-def train(run, model: keras.Model, epochs: int, peak: float, images: np.ndarray, test: tuple) -> lesson.History:
+def train(
+    run: lesson.Run, model: keras.Model, epochs: int, peak: float, images: np.ndarray, test: tuple
+) -> lesson.History:
     """Lower the mean squared error between the clean picture and what is made of the noisy one."""
     examples = batches(images, run.config.noise, run.config.batch_size, run.config.seed)
     rate = keras.optimizers.schedules.CosineDecay(peak, epochs * examples.steps_per_epoch)
@@ -211,7 +213,7 @@ def draw_curves(histories: dict[str, lesson.History]) -> figures.Figure:
 # %% Measure
 
 
-def measure(run, images: np.ndarray, clean: np.ndarray, noisy: np.ndarray, denoisers: dict) -> None:
+def measure(run: lesson.Run, images: np.ndarray, clean: np.ndarray, noisy: np.ndarray, denoisers: dict) -> None:
     """Test error of every denoiser, of the noisy pictures, and of the mean image."""
     expected = {
         "dense": ((0.019, 0.0209), (0.01, 0.06)),

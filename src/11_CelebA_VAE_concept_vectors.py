@@ -89,7 +89,7 @@ def scaled(images):
     return tf.cast(images, tf.float32) / 255
 
 
-def check_attributes(data, names: Sequence[str]) -> None:
+def check_attributes(data: datasets.Faces, names: Sequence[str]) -> None:
     """Raise StudyError for an attribute that the faces have not, or that all or none of them have."""
     for name in names:
         if name not in data.attribute_names:
@@ -210,7 +210,7 @@ def build_vae(settings: Config) -> VAE:
 # %% Train
 
 
-def train(run, vae: VAE, data) -> lesson.History:
+def train(run: lesson.Run, vae: VAE, data: datasets.Faces) -> lesson.History:
     """Adam, its rate rising over a fifth of the steps, then falling; each epoch the same faces, there and back."""
     examples = training.Batches(data.train.images, run.config.batch_size, run.config.seed, transform=scaled)
     steps = run.config.epochs * examples.steps_per_epoch
@@ -221,10 +221,8 @@ def train(run, vae: VAE, data) -> lesson.History:
     vae.compile(optimizer=keras.optimizers.Adam(schedule))
     faces = data.test.images[:16].astype("float32") / 255
 
-    def sample(model: VAE) -> np.ndarray:
-        rows = np.stack(
-            [faces.reshape(2, 8, 64, 64, 3), decode(model, encode(model, faces)).reshape(2, 8, 64, 64, 3)], 1
-        )
+    def sample() -> np.ndarray:
+        rows = np.stack([faces.reshape(2, 8, 64, 64, 3), decode(vae, encode(vae, faces)).reshape(2, 8, 64, 64, 3)], 1)
         return figures.tile(rows.reshape(-1, 64, 64, 3), columns=8)
 
     return run.fit(vae, examples, validation=(scaled(data.test.images),), sample=sample)
@@ -407,7 +405,7 @@ def draw_cosines(concepts: Sequence[Concept]) -> figures.Figure:
 # %% Measure
 
 
-def measure_bound(run, vae: VAE, images: np.ndarray, latents: np.ndarray) -> None:
+def measure_bound(run: lesson.Run, vae: VAE, images: np.ndarray, latents: np.ndarray) -> None:
     """The bound on held-out faces, one draw of z an image; and how many latent dimensions carry anything."""
     scores = vae.evaluate(scaled(images), batch_size=500, verbose=0, return_dict=True)
     run.metric("test_loss", scores["reconstruction"] + scores["kl"], "nats", embedded=(-21_500, -18_500))
@@ -429,7 +427,7 @@ DRAWN_PROBES = {
 }
 
 
-def measure_concepts(run, vae: VAE, split, latents: np.ndarray, concepts: Sequence[Concept]) -> dict:
+def measure_concepts(run: lesson.Run, vae: VAE, split, latents: np.ndarray, concepts: Sequence[Concept]) -> dict:
     """Probe accuracy, and what the probes say of pictures after the arithmetic; a row of numbers each."""
     seen, table, kept = through_the_picture(vae, latents), {}, []
     partners = latents[np.random.default_rng(run.config.seed).permutation(len(latents))]

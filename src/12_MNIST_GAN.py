@@ -1,31 +1,24 @@
-"""12 · The first GAN: two networks that learn from each other, by hand, on MNIST.
+"""12 · The first GAN: two networks trained against each other, by hand, on MNIST.
 
-A VAE (lesson 10) learns by comparing pixels, and what it is unsure of comes out blurred. A generative adversarial
-network (GAN) never compares a picture with another one. Two networks play against each other instead. The generator G
-turns 32 random numbers z into a picture; the discriminator D looks at a picture and says how probable it is that it
-came from the data. D is trained to be right, G is trained to make D wrong:
+A VAE (lesson 10) is trained by comparing pixels, and its pictures are blurred where it is uncertain. A generative
+adversarial network (GAN) never compares one picture with another. It trains two networks against each other instead.
+The generator G turns 32 random numbers z into a picture; the discriminator D estimates the probability that a picture
+comes from the data. D is trained to be right, G is trained to make D wrong:
 
     min over G  max over D   E_data[log D(x)]  +  E_z[log(1 - D(G(z)))]
 
-For a fixed G the best D is D(x) = p_data(x) / (p_data(x) + p_G(x)), and with it the game's value is, but for a
-constant, the Jensen-Shannon divergence of p_data and p_G: zero only if the generator's pictures are distributed as the
-data are. Then D = 1/2 everywhere: nobody can tell, and the cross-entropy of D is ln 2 = 0.693.
+For a fixed G the best D is D(x) = p_data(x) / (p_data(x) + p_G(x)), and with it the objective is twice the
+Jensen-Shannon divergence of p_data and p_G, minus 2 ln 2: least if the generator's pictures are distributed as the data
+are. Then D = 1/2 everywhere, real and generated pictures cannot be told apart, and the cross-entropy of D is ln 2 =
+0.693.
 
-The game is played in turns. In its turn D sees a batch of real pictures (to be called 1) and one of generated ones (to
-be called 0), and takes a step on
+Neither loss decreases as the training goes on, because each network's opponent improves. So how good is a generator? A
+third network judges it, a small classifier of digits: how far its features of generated digits are from those of real
+ones (FID and KID), whether all ten digits are generated (a generator that makes only a few kinds suffers from mode
+collapse), and whether they are copies of training digits.
 
-    loss_D = - mean log D(x)  -  mean log(1 - D(G(z)))        (each half counts one half)
-
-In its turn G takes a step on loss_G = - mean log D(G(z)), through D, which is frozen meanwhile: its weights pass the
-gradient on, but stay as they are. That - log D in place of log(1 - D) has the same aim, and a gradient where the latter
-has none: at the beginning, when D sees through everything (Goodfellow's "non-saturating" loss).
-
-Neither loss falls as training goes on, for each player gets a better opponent. So how good is a generator? This lesson
-lets a third network judge, a small classifier of digits: how far its features of generated digits are from those of
-real ones (FID and KID), whether all ten digits come, and whether they are copies from the training set.
-
-What you will see: digits growing out of noise, always from the same z; the losses and accuracies of the game; the
-distance to real digits falling while the losses do not; nearest training digits; walks from one digit to another.
+What you will see: digits that form out of noise, always from the same z; losses and accuracies of both networks; the
+distance to real digits decreasing while the losses do not; nearest training digits; paths from one digit to another.
 
 Run:    python src/12_MNIST_GAN.py                 about three minutes on two CPU cores
 Makes:  output/12_MNIST_GAN.png and output/12_MNIST_GAN/
@@ -34,12 +27,12 @@ Source: Goodfellow et al., Generative Adversarial Nets, arXiv:1406.2661;
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Annotated
 
-from lessonkit import config, datasets, figures, judges, metrics, training
+from lessonkit import config, datasets, figures, judges, latents, metrics, training
 from lessonkit import run as lesson
+from lessonkit.figures import games, generated
 
 import keras
 import numpy as np
@@ -51,20 +44,23 @@ from keras import layers, ops
 
 @dataclasses.dataclass(frozen=True)
 class Config(config.Config):
-    """A light pair of networks, for a CPU. `full` has the tutorials': four times the work a picture."""
+    """Small networks, for a CPU. `full` has the tutorials' networks and settings."""
 
-    steps: config.Count = 3_400  # rounds of the game: one step of each player
-    batch_size: config.Count = 64  # real digits a round; many rounds on few digits beat few rounds on many
-    learning_rate: config.Rate = 1e-3  # the same for both players
-    decay: bool = True  # the rate falls to nought along a cosine, so that the strokes settle; else it is constant
-    momentum: config.Fraction = 0.5  # Adam's beta_1: 0.9 remembers an opponent who plays differently by now
+    steps: config.Count = 3_400  # each is one step of the discriminator and one of the generator
+    batch_size: config.Count = 64  # real digits in a step, and as many generated ones
+    learning_rate: config.Rate = 1e-3  # of both networks, at the start
+    decay: bool = True  # the rate decays to zero along a cosine, so that the strokes settle; else it is constant
+    momentum: config.Fraction = 0.5  # Adam's beta_1: with 0.9 it averages gradients of an opponent that has changed
     latent_dim: config.Count = 32  # random numbers that a digit is made from, uniform in -1..1
-    light: bool = True  # strided transposed convolutions, smaller kernels, and half the discriminator's channels
-    dropout: Annotated[float, config.Range(0, 0.95)] = 0.2  # in the discriminator, so that it cannot learn by heart
-    generator_dropout: Annotated[float, config.Range(0, 0.95)] = 0.0  # noise that its pictures would have to hide
-    real_label: Annotated[float, config.Range(0.5, 1)] = 0.9  # what the discriminator is to say of real digits
-    average: Annotated[float, config.Range(0, 0.9999)] = 0.995  # how slowly the shown generator follows the playing one
-    samples: Annotated[int, config.Range(20, 60_000)] = 10_000  # digits made for the measures
+    generator_channels: tuple[config.Count, ...] = (128, 32, 16)  # at 7 x 7, 14 x 14 and 28 x 28
+    generator_kernel: config.Count = 3
+    discriminator_channels: tuple[config.Count, ...] = (32, 64, 128)  # at 14 x 14, 7 x 7 and 4 x 4
+    discriminator_kernel: config.Count = 4
+    dropout: Annotated[float, config.Range(0, 0.95)] = 0.2  # in the discriminator, so that it does not memorise
+    generator_dropout: Annotated[float, config.Range(0, 0.95)] = 0.0
+    real_label: Annotated[float, config.Range(0.5, 1)] = 0.9  # the discriminator's target for real digits
+    average: Annotated[float, config.Range(0, 0.9999)] = 0.999  # decay of the average of the generator's weights
+    samples: Annotated[int, config.Range(20, 60_000)] = 10_000  # digits generated for the scores
     sample_every: config.Count = 200  # steps from one picture of the same latents to the next
     distribute: config.Alone = "none"  # a loop of its own
 
@@ -76,7 +72,10 @@ PRESETS = {
         "learning_rate": 4e-4,
         "decay": False,
         "momentum": 0.9,
-        "light": False,
+        "generator_channels": (64, 32, 16),
+        "generator_kernel": 5,
+        "discriminator_channels": (64, 128, 256),
+        "discriminator_kernel": 5,
         "dropout": 0.4,
         "generator_dropout": 0.4,
         "real_label": 1.0,
@@ -93,67 +92,83 @@ def scaled(images: np.ndarray) -> np.ndarray:
     return images[..., None].astype("float32") / 255
 
 
-def fixed_latents(count: int, settings: Config, seed: int = 0) -> np.ndarray:
+def fixed_latents(count: int, settings: Config, stream: int = 0) -> np.ndarray:
     """Latents (count, latent_dim) that are the same at every call: only so can pictures of two moments be compared."""
-    random = np.random.default_rng([settings.seed, seed])
-    return random.uniform(-1, 1, size=(count, settings.latent_dim)).astype("float32")
+    return latents.uniform(count, settings.latent_dim, settings.seed, stream)
 
 
 # %% Model
 
+# Batch normalisation keeps the outputs of every layer at one scale, however deep the network is. The generator has it
+# after every hidden layer, the discriminator nowhere: there a picture's verdict would depend on the other pictures of
+# its batch. LeakyReLU passes gradients on where ReLU would stop them. The generator enlarges by repeating pixels, then
+# convolves: every pixel is computed alike, so there are no checkerboard artefacts. (Lesson 13 enlarges by transposed
+# convolutions.) What the discriminator cannot see, the generator need not learn: its last features see 22 x 22 pixels.
+
 
 def build_generator(settings: Config) -> keras.Model:
-    """Latents (batch, latent_dim) -> pictures (batch, 28, 28, 1) in [0, 1]; 7 x 7 places that are doubled twice."""
+    """Latents (batch, latent_dim) -> pictures (batch, 28, 28, 1) in [0, 1]."""
 
-    def normalised(hidden):  # normalised over the batch, the outputs keep their size however deep the network is
+    def normalised(hidden):
         return layers.LeakyReLU(negative_slope=0.2)(layers.BatchNormalization(momentum=0.9)(hidden))
 
-    latents = keras.Input((settings.latent_dim,))
-    channels = 128 if settings.light else 64
-    hidden = normalised(layers.Dense(7 * 7 * channels)(latents))  # (batch, 6272 or 3136)
+    def convolution(channels, **options):
+        return layers.Conv2D(channels, settings.generator_kernel, padding="same", **options)
+
+    first, *others = settings.generator_channels
+    inputs = keras.Input((settings.latent_dim,))
+    hidden = normalised(layers.Dense(7 * 7 * first)(inputs))  # (batch, 49 * first)
     hidden = layers.Dropout(settings.generator_dropout)(hidden)
-    hidden = layers.Reshape((7, 7, channels))(hidden)  # (batch, 7, 7, 128 or 64)
-    if settings.light:  # stride 2 divides the kernel's 4: every pixel gets as many contributions, no checkerboard
-        hidden = normalised(layers.Conv2DTranspose(64, 4, strides=2, padding="same")(hidden))  # (batch, 14, 14, 64)
-        images = layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="sigmoid")(hidden)
-    else:
-        for channels in (32, 16):
-            hidden = layers.UpSampling2D()(hidden)  # every pixel becomes four: (batch, 14, 14, 64), (batch, 28, 28, 32)
-            hidden = normalised(layers.Conv2DTranspose(channels, 5, padding="same")(hidden))
-        images = layers.Conv2D(1, 5, padding="same", activation="sigmoid")(hidden)
-    return keras.Model(latents, images, name="generator")  # (batch, 28, 28, 1)
+    hidden = layers.Reshape((7, 7, first))(hidden)
+    for channels in others:  # (batch, 14, 14, .), (batch, 28, 28, .)
+        hidden = normalised(convolution(channels)(layers.UpSampling2D()(hidden)))
+    images = convolution(1, activation="sigmoid")(hidden)  # (batch, 28, 28, 1)
+    return keras.Model(inputs, images, name="generator")
 
 
 def build_discriminator(settings: Config) -> keras.Model:
-    """Pictures (batch, 28, 28, 1) -> one logit each, the higher the more real. Batch normalisation would mix them."""
+    """Pictures (batch, 28, 28, 1) -> one logit each (batch, 1): the higher, the more probably real."""
     images = keras.Input((28, 28, 1))
     hidden = images
-    size, widths = (4, (32, 64, 128)) if settings.light else (5, (64, 128, 256))
-    for channels in widths:  # (batch, 14, 14, .), (batch, 7, 7, .), and (batch, 4, 4, .) that see nearly all
-        hidden = layers.Conv2D(channels, size, strides=2, padding="same")(hidden)
-        hidden = layers.Dropout(settings.dropout)(hidden)  # only scales, so it may as well come before the leaky relu
-        hidden = layers.LeakyReLU(negative_slope=0.2)(hidden)  # lets gradients through where relu would stop them
-    logits = layers.Dense(1)(layers.Flatten()(hidden))  # (batch, 1)
+    for channels in settings.discriminator_channels:  # (batch, 14, 14, .), (batch, 7, 7, .), (batch, 4, 4, .)
+        hidden = layers.Conv2D(channels, settings.discriminator_kernel, strides=2, padding="same")(hidden)
+        hidden = layers.Dropout(settings.dropout)(layers.LeakyReLU(negative_slope=0.2)(hidden))
+    logits = layers.Dense(1)(layers.Flatten()(hidden))
     return keras.Model(images, logits, name="discriminator")
 
 
 # %% Train
 
-cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+# In every step D is trained first, on a batch of real pictures (target 1, or a little less) and one of generated ones
+# (target 0):
+#
+#     loss_D = - mean log D(x)  -  mean log(1 - D(G(z)))        (each half counts one half)
+#
+# Then G is trained through the D that has just been updated:
+#
+#     loss_G = - mean log D(G(z))
+#
+# The objective has log(1 - D(G(z))) there. Both have the same aim, but at the beginning D recognises every generated
+# picture, and the gradient of log(1 - D) vanishes: the loss saturates. The gradient of - log D does not vanish; hence
+# its name, the non-saturating loss.
+#
+# The weights of two networks that react to each other do not converge, they keep moving around a good point. A running
+# average of the generator's weights lies nearer to that point, and it generates all the pictures that are shown.
+
+cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)  # targets, logits -> mean, in nats
 
 
-class Game:
-    """The two players, what they learn with, and one round of the game as a compiled function."""
+class GAN:
+    """The two networks, their optimizers, and one training step of both as a compiled function."""
 
     def __init__(self, settings: Config):
         self.settings = settings
         self.generator, self.discriminator = build_generator(settings), build_discriminator(settings)
-        self.combined = keras.Sequential([self.generator, self.discriminator], name="combined")  # latents -> logits
-        self.shown = keras.models.clone_model(self.generator)  # the generator's weights, averaged over the last rounds
-        self.shown.set_weights(self.generator.get_weights())
+        self.averaged = keras.models.clone_model(self.generator)  # its weights: a running average of the generator's
+        self.averaged.set_weights(self.generator.get_weights())
         rate = settings.learning_rate
         if settings.decay:
-            rate = keras.optimizers.schedules.CosineDecay(rate, settings.steps)
+            rate = training.warm_up_cosine(rate, settings.steps)
         self.generator_optimizer = keras.optimizers.Adam(rate, beta_1=settings.momentum)
         self.discriminator_optimizer = keras.optimizers.Adam(rate, beta_1=settings.momentum)
         self.generator_optimizer.build(self.generator.trainable_variables)
@@ -162,31 +177,26 @@ class Game:
 
     @property
     def variables(self) -> list:
-        """All that a round changes: what a checkpoint must hold."""
-        parts = [self.generator, self.discriminator, self.shown, self.generator_optimizer, self.discriminator_optimizer]
+        """All that a step changes: what a checkpoint must hold."""
+        parts = [self.generator, self.discriminator, self.averaged]
+        parts += [self.generator_optimizer, self.discriminator_optimizer]
         return [variable for part in parts for variable in part.variables] + [self.seed_generator.state]
 
     @property
     def undecided(self) -> float:
-        """The probability that a discriminator says to everything if it cannot tell: half of `real_label`."""
+        """The best answer of a discriminator that cannot tell real from generated pictures: half of `real_label`."""
         return self.settings.real_label / 2
 
     @property
     def threshold(self) -> float:
-        """The logit of that probability: what lies above is taken for real."""
+        """The logit of that probability: pictures above it are classified as real."""
         return float(np.log(self.undecided / (1 - self.undecided)))
 
-    def latents(self, count: int):
-        """New random latents (count, latent_dim), uniform in -1..1."""
-        return keras.random.uniform((count, self.settings.latent_dim), -1, 1, seed=self.seed_generator)
-
-    def discriminator_turn(self, real) -> dict:
-        """One step of the discriminator on real pictures (batch, 28, 28, 1) and as many generated ones."""
+    def discriminator_step(self, real, fake) -> dict:
+        """One step of the discriminator on real and generated pictures (batch, 28, 28, 1), as many of each."""
         count = real.shape[0]
-        generated = self.generator(self.latents(count), training=True)
-        images = ops.concatenate([real, generated])
+        images = ops.concatenate([real, fake])
         targets = ops.concatenate([ops.full((count, 1), self.settings.real_label), ops.zeros((count, 1))])
-        self.discriminator.trainable = True
         variables = self.discriminator.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.discriminator(images, training=True)
@@ -198,58 +208,63 @@ class Game:
             "accuracy_fake": ops.mean(ops.cast(logits[count:] < self.threshold, "float32")),
         }
 
-    def generator_turn(self, count: int) -> dict:
-        """One step of the generator, on new latents, through the frozen discriminator."""
-        self.discriminator.trainable = False  # now the combined model has no trainable variables but the generator's
-        variables = self.combined.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self.combined(self.latents(count), training=True)  # frozen, but in training: dropout stays active
-            loss = cross_entropy(ops.ones((count, 1)), logits)
-        self.generator_optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return {"generator_loss": loss}
-
     @tf.function
-    def round(self, real) -> dict:
-        """One turn of each player, compiled once: the losses, and the discriminator's accuracies in its turn."""
-        logs = self.discriminator_turn(real) | self.generator_turn(real.shape[0])
-        for shown, playing in zip(self.shown.weights, self.generator.weights, strict=True):
-            shown.assign(playing + self.settings.average * (shown - playing))
-        return logs
+    def train_step(self, real) -> dict:
+        """One step of each network: the losses, and the discriminator's accuracies before its step."""
+        count, variables = real.shape[0], self.generator.trainable_variables
+        random = keras.random.uniform((count, self.settings.latent_dim), -1, 1, seed=self.seed_generator)
+        with tf.GradientTape() as tape:
+            fake = self.generator(random, training=True)
+            with tape.stop_recording():  # the generator's gradient does not flow through the discriminator's step
+                logs = self.discriminator_step(real, fake)
+            logits = self.discriminator(fake, training=True)
+            loss = cross_entropy(ops.ones((count, 1)), logits)
+        # Only the generator's variables are named here: the gradient flows through the discriminator's weights, which
+        # stay as they are.
+        self.generator_optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        for average, current in zip(self.averaged.weights, self.generator.weights, strict=True):
+            average.assign(current + self.average_decay * (average - current))
+        return logs | {"generator_loss": loss}
 
-    def draw(self, latents: np.ndarray) -> np.ndarray:
-        """Pictures (n, 28, 28) in [0, 1] by the shown generator; as they are, none stretched to full contrast."""
-        return self.shown.predict(latents, batch_size=500, verbose=0)[..., 0]
+    @property
+    def average_decay(self):
+        """That of the running average: smaller in the first steps, whose weights should be forgotten soon."""
+        done = ops.cast(self.generator_optimizer.iterations, "float32")  # steps, this one included
+        return ops.minimum(self.settings.average, done / (10 + done))
+
+    def generate(self, latents: np.ndarray) -> np.ndarray:
+        """Pictures (n, 28, 28) in [0, 1] by the averaged generator; their contrast is left as it is."""
+        return self.averaged.predict(latents, batch_size=500, verbose=0)[..., 0]
 
 
-def train(run, game: Game, data, judge: judges.Judge) -> lesson.History:
-    """Play; every so many rounds draw the same latents again, and let the judge measure how far the digits are."""
+def train(run: lesson.Run, gan: GAN, data: datasets.LabelledImages, judge: judges.Judge) -> lesson.History:
+    """The training loop; every so many steps the same latents again, and their distance to real digits."""
     settings = run.config
     examples = training.Batches(scaled(data.train.images), settings.batch_size, settings.seed)
-    sheet, crowd = fixed_latents(100, settings), fixed_latents(min(2_000, settings.samples), settings, seed=1)
-    real = judge.look(data.train.images[: len(crowd)])[0]
+    sheet, many = fixed_latents(100, settings), fixed_latents(min(2_000, settings.samples), settings, stream=1)
+    real = judge.features(data.train.images[: len(many)])
     with run.loop(
         settings.steps,
-        game.variables,
-        game.generator_optimizer,
-        name="game",
-        sample=lambda: figures.tile(game.draw(sheet), columns=10),
-        measure=lambda: {"kid": metrics.kernel_distance(real, judge.look(game.draw(crowd))[0])[0]},
-        log_every=math.gcd(10, settings.sample_every),  # rounds that share a point of the curves
+        gan.variables,
+        [gan.generator_optimizer, gan.discriminator_optimizer],
+        name="gan",
+        sample=lambda: figures.tile(gan.generate(sheet), columns=10),
+        measure=lambda: {"kid": judges.kid(real, judge.features(gan.generate(many)))[0]},
         sample_every=settings.sample_every,
     ) as loop:
         for images in loop.batches(examples):
-            loop.log(game.round(images))
-    return run.history("game", loop.history, loop.frames)
+            loop.log(gan.train_step(images))
+    return run.history("gan", loop.history, loop.samples)
 
 
 # %% Look
 
 
-def draw_samples(images: np.ndarray, scores: dict[str, float]) -> figures.Figure:
+def draw_samples(images: np.ndarray, scores: judges.Scores, untrained: float) -> figures.Figure:
     """The headline: digits (n, 28, 28) from random latents, none chosen, none left out."""
     title = (
-        f"Digits that nobody wrote: FID {scores['fid']:.1f} "
-        f"(new real digits: {scores['fid_floor']:.1f}, before training: {scores['fid_untrained']:.0f})"
+        f"Generated digits, none chosen: FID {scores.fid:.2g} (test digits: {scores.fid_floor:.1g}, "
+        f"before training: {untrained:.0f})"
     )
     figure, cell = figures.subplots(width=8, height=4.9, title=title)
     figures.show_image(cell, figures.tile(images, columns=16, gap=0))
@@ -257,8 +272,8 @@ def draw_samples(images: np.ndarray, scores: dict[str, float]) -> figures.Figure
 
 
 def draw_classes(labels: np.ndarray, predicted: np.ndarray, covered: int) -> figures.Figure:
-    """Shares of the ten digits among generated and among real ones: a collapsed generator makes few kinds."""
-    title = f"{covered} of 10 digits come: what the judge sees in {len(predicted):,} generated pictures"
+    """Shares of the ten digits among generated and among test digits: mode collapse would leave some out."""
+    title = f"{covered} of 10 digits are generated: classes assigned by the judge to {len(predicted):,} pictures"
     figure, cell = figures.subplots(width=7, height=3, title=title)
     for offset, classes, name in ((-0.2, predicted, "generated"), (0.2, labels, "test digits")):
         cell.bar(np.arange(10) + offset, 100 * metrics.class_shares(classes, 10), width=0.4, label=name)
@@ -267,70 +282,64 @@ def draw_classes(labels: np.ndarray, predicted: np.ndarray, covered: int) -> fig
     return figure
 
 
-def walk(game: Game, walkers: int, stations: int, steps: int) -> np.ndarray:
-    """Digits (walkers, stations * steps, 28, 28) on straight ways between random latents, and back to the first."""
-    corners = fixed_latents(walkers * stations, game.settings, seed=3).reshape(walkers, stations, -1)
-    share = np.arange(steps, dtype="float32")[:, None] / steps
-    following = np.roll(corners, -1, axis=1)
-    path = corners[:, :, None] * (1 - share) + following[:, :, None] * share  # (walkers, stations, steps, latent_dim)
-    return game.draw(path.reshape(walkers * stations * steps, -1)).reshape(walkers, stations * steps, 28, 28)
+def walk(gan: GAN, paths: int, corners: int, steps: int) -> np.ndarray:
+    """Digits (paths, corners * steps, 28, 28) on straight lines between random latents, and back to the first."""
+    ends = fixed_latents(paths * corners, gan.settings, stream=3).reshape(paths, corners, -1)
+    lines = latents.straight(ends, steps)  # (paths, corners * steps, latent_dim); the cube has no holes
+    return gan.generate(lines.reshape(-1, lines.shape[-1])).reshape(paths, corners * steps, 28, 28)
 
 
 # %% Measure
 
 # (low, high) of the default preset on real digits and on the embedded ones; over several seeds.
-EXPECTED = {
-    "fid": [(0.5, 3)],
-    "fid_floor": [(0.1, 0.25)],
-    "fid_untrained": [(120, 300)],
-    "kid": [(0.01, 0.08)],
-    "classes_covered": [(10, 10)],
-}
+EXPECTED = {}
+LEAST = 10  # examples: with fewer, hardly a score means anything
 
 
-def measure(run, game: Game, data, judge: judges.Judge, untrained: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Measure the generator and its opponent; returns the generated digits, their classes, and the scores by name."""
-    made = game.draw(fixed_latents(len(untrained), run.config, seed=2))
-    scores = judges.scores(judge, made, untrained, data.train.images, data.test.images)
-    predicted = np.argmax(judge.look(made)[1], axis=1)
-    scores["classes_covered"] = metrics.classes_covered(predicted[:2_000], 10)
-    for name, images in (("accuracy_real", scaled(data.test.images)), ("accuracy_fake", made[..., None])):
-        says_real = game.discriminator.predict(images, batch_size=500, verbose=0) > game.threshold
-        scores[name] = np.mean(says_real == (name == "accuracy_real"))
-    for name, value in scores.items():
-        count = min(2_000, len(made)) if name in ("classes_covered", "precision", "recall") else len(made)
-        unit = f"({count:,} digits, {judge.name})" if not name.startswith(("nearest", "accuracy")) else ""
-        run.metric(name, value, unit, *EXPECTED.get(name, ()))
-    return made, predicted, scores
+def measure(run: lesson.Run, gan: GAN, data, judge: judges.Judge, digits: np.ndarray, untrained: np.ndarray):
+    """Measure generated digits (n, 28, 28), beside as many by the untrained generator, and the discriminator.
+
+    Returns the judge's scores, the predicted classes (n,), and the Fréchet distance before training.
+    """
+    scores = judges.scores(judge, digits, data)
+    scores.report(run, EXPECTED, "digits")
+    train = judge.features(data.train.images[: scores.count])
+    fid_untrained = judges.fid(train, judge.features(untrained[: scores.count]))
+    unit = f"({scores.count:,} digits, {judge.name})"
+    run.metric("fid_untrained", fid_untrained, unit, *EXPECTED.get("fid_untrained", ()))
+    for name, images in (("accuracy_real", scaled(data.test.images)), ("accuracy_fake", digits[..., None])):
+        above = gan.discriminator.predict(images, batch_size=500, verbose=0) > gan.threshold  # dropout is off here
+        run.metric(name, np.mean(above == (name == "accuracy_real")), "", *EXPECTED.get(name, ()))
+    return scores, judge.classes(digits), fid_untrained
 
 
 # %% main
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Data, judge, the two networks, the game, measures, figures."""
+    """Data, judge, the two networks, the training, scores, figures."""
     with lesson.run(__file__, Config, PRESETS, argv) as run:
         data = datasets.mnist(run)
-        judge = judges.judge(run, "MNIST", data.train, data.test)
-        game = Game(run.config)
-        run.diagram(game.generator, "generator")
-        run.diagram(game.discriminator, "discriminator")
-        untrained = game.draw(fixed_latents(min(run.config.samples, len(data.test)), run.config, seed=2))
-        history = train(run, game, data, judge)
-        made, predicted, scores = measure(run, game, data, judge, untrained)
-        run.figure("samples", draw_samples(made[:144], scores), headline=True)
-        every, last = run.config.sample_every, history.epochs[-1]
-        rounds = [min(frame * every, last) for frame in range(len(history.frames))]
-        run.figure("progress", judges.draw_progress(history.frames, rounds, height=28))
+        run.require(LEAST, training_pictures=len(data.train), test_pictures=len(data.test))
+        judge = judges.judge(run, data)
+        gan = GAN(run.config)
+        run.diagram(gan.generator, "generator")
+        run.diagram(gan.discriminator, "discriminator")
+        measured = fixed_latents(run.config.samples, run.config, stream=2)
+        untrained = gan.generate(measured)
+        history = train(run, gan, data, judge)
+        digits = gan.generate(measured)
+        scores, predicted, fid_untrained = measure(run, gan, data, judge, digits, untrained)
+        run.figure("samples", draw_samples(digits[:144], scores, fid_untrained), headline=True)
+        run.figure("progress", generated.progress(history.frames, history.frame_steps, height=28))
         run.gif("training", history.frames)
-        kid = dict(zip(history.epochs, history["kid"], strict=True))
-        tied, floor = judges.tied_losses(game.undecided), scores["kid_floor"]
-        run.figure("curves", judges.draw_curves(history.epochs, history, tied, kid, floor, "digits"))
-        run.figure("nearest", judges.draw_nearest(made, data.train.images, scores, "digit"))
-        run.figure("classes", draw_classes(data.test.labels, predicted, scores["classes_covered"]))
-        walks = walk(game, walkers=32, stations=3, steps=12)
-        run.figure("walk", figures.image_grid(walks[:5, :25:2], "From one latent to another, and on to a third"))
-        run.gif("walk", [figures.tile(frame, columns=8) for frame in walks.swapaxes(0, 1)])
+        tied = games.tied_losses(gan.undecided)
+        run.figure("curves", games.curves(history, tied, scores.kid_floor, "digits"))
+        run.figure("nearest", generated.nearest(digits, data.train.images, scores, "digit"))
+        run.figure("classes", draw_classes(data.test.labels, predicted, scores.classes_covered))
+        paths = walk(gan, paths=32, corners=3, steps=12)
+        run.figure("walk", figures.image_grid(paths[:5, :25:2], "Straight lines between three latents"))
+        run.gif("walk", [figures.tile(frame, columns=8) for frame in paths.swapaxes(0, 1)])
 
 
 if __name__ == "__main__":
@@ -338,5 +347,5 @@ if __name__ == "__main__":
 
 # What to try next
 # 1. --dropout 0: watch the accuracies and the KID. Who wins, and does it help the digits?
-# 2. --average 0 shows the playing generator itself. Compare the GIFs: what does the average take away, what not?
-# 3. --latent-dim 2: draw a map as in lesson 10. Does the game fill the square, are there all ten digits on it?
+# 2. --average 0 shows the current generator instead of the average. Compare the GIFs: what does averaging remove?
+# 3. --latent-dim 2: draw a map as in lesson 10. Do all parts of the square give digits, and are all ten there?

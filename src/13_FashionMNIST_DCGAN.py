@@ -215,7 +215,7 @@ class DCGAN:
         return 1 / (1 + np.exp(-logits))
 
 
-def train(run, gan: DCGAN, data, judge: judges.Judge) -> lesson.History:
+def train(run: lesson.Run, gan: DCGAN, data: datasets.LabelledImages, judge: judges.Judge) -> lesson.History:
     """The loop: batch, step, note; now and then the same latents again, and their distance to real garments."""
     settings = run.config
     examples = training.Batches(scaled(data.train.images), settings.batch_size, settings.seed)
@@ -273,7 +273,9 @@ def draw_verdicts(real: np.ndarray, fake: np.ndarray) -> figures.Figure:
     return figure
 
 
-def draw_classes(made: np.ndarray, predicted: np.ndarray, data, covered: int) -> figures.Figure:
+def draw_classes(
+    made: np.ndarray, predicted: np.ndarray, data: datasets.LabelledImages, covered: int
+) -> figures.Figure:
     """The first ten garments of each class that the judge sees, and how many: a collapsed generator makes few kinds."""
     shares, real = (metrics.class_shares(labels, 10) for labels in (predicted, data.test.labels))
     rows = [made[predicted == label][:10] for label in range(10)]
@@ -322,7 +324,9 @@ EXPECTED = {
 }
 
 
-def measure(run, gan: DCGAN, data, judge: judges.Judge, untrained: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict]:
+def measure(
+    run: lesson.Run, gan: DCGAN, data: datasets.LabelledImages, judge: judges.Judge, untrained: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict]:
     """Measure the generator; returns the generated garments, their classes, and the scores by name."""
     made = gan.draw(fixed_latents(len(untrained), run.config, seed=2))
     scores = judges.scores(judge, made, untrained, data.train.images, data.test.images)
@@ -338,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Data, judge, the two networks, the loop, measures, figures."""
     with lesson.run(__file__, Config, PRESETS, argv) as run:
         data = datasets.fashion_mnist(run)
-        judge = judges.judge(run, "Fashion-MNIST", data.train, data.test)
+        judge = judges.judge(run, data)
         gan = DCGAN(run.config)
         run.diagram(gan.generator, "generator")
         run.diagram(gan.discriminator, "discriminator")

@@ -84,7 +84,7 @@ PRESETS = {
 # %% Data
 
 
-def load_faces(run) -> tuple[Split, Split]:
+def load_faces(run: lesson.Run) -> tuple[Split, Split]:
     """Training and test faces: images uint8 (n, 64, 64, 3), labels boolean (n, attributes) for the judge only."""
     data = datasets.celeba(run, run.config.faces, drawn={"train": 8_000, "test": 2_000})
     for name in run.config.attributes:
@@ -259,7 +259,7 @@ def build_gan(settings: Config) -> DCGAN:
 SHEET = 8  # faces in a row, and rows, of a frame
 
 
-def train(run, gan: DCGAN, images: np.ndarray) -> lesson.History:
+def train(run: lesson.Run, gan: DCGAN, images: np.ndarray) -> lesson.History:
     """Play. `sample` is called before the first step and after every epoch, with the same 64 latents."""
     settings = run.config
     examples = training.Batches(images, settings.batch_size, settings.seed, transform=scaled, parts=settings.parts)
@@ -374,7 +374,7 @@ def attributes_covered(shares: np.ndarray) -> int:
     return int(np.sum((generated >= real / 10) & (1 - generated >= (1 - real) / 10)))
 
 
-def measure(run, gan: DCGAN, train: Split, test: Split, judge: judges.Judge, untrained: np.ndarray):
+def measure(run: lesson.Run, gan: DCGAN, train: Split, test: Split, judge: judges.Judge, untrained: np.ndarray):
     """Measure generator and discriminator; returns the generated faces, shares of attributes, and scores by name."""
     made = gan.draw(fixed_latents(len(untrained), run.config, seed=2))
     scores = judges.scores(

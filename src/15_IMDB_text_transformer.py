@@ -239,7 +239,9 @@ def masked_loss(targets, logits):
 # %% Train
 
 
-def train(run, model: keras.Model, train_ids: np.ndarray, held_out: np.ndarray) -> tuple[lesson.History, np.ndarray]:
+def train(
+    run: lesson.Run, model: keras.Model, train_ids: np.ndarray, held_out: np.ndarray
+) -> tuple[lesson.History, np.ndarray]:
     """Train, with the held-out loss after every epoch; also returns how many tokens had been seen by then."""
     settings = run.config
     parts = {"transform": inputs_and_targets, "parts": settings.epochs_per_pass}
@@ -359,7 +361,7 @@ def prompt_tokens(settings: Config) -> list[str]:
     return text.checked(standardise(tf.constant([settings.prompt]))[0].numpy().decode().split()[:-1])
 
 
-def write_again(run) -> None:
+def write_again(run: lesson.Run) -> None:
     """Print three texts of the model that the last run trained; what that run published stays as it is."""
     run.publishes = False
     writer = Writer(run.load_model("model"))
@@ -417,7 +419,9 @@ def token_nats(model: keras.Model, ids: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def measure(run, model: keras.Model, train_ids: np.ndarray, held_out: np.ndarray) -> tuple[float, dict[str, float]]:
+def measure(
+    run: lesson.Run, model: keras.Model, train_ids: np.ndarray, held_out: np.ndarray
+) -> tuple[float, dict[str, float]]:
     """Nats per held-out token, and those of models that see no, one or two tokens of the past."""
     nats = token_nats(model, held_out).mean()
     run.metric("test_nats_per_token", nats, "nats", expected=(4.2, 4.35), embedded=(1.35, 1.4))

@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
-from lessonkit import config
+from lessonkit import config, run
 from lessonkit.config import StudyError
 
 import pytest
+import tensorflow as tf
 from conftest import LESSONS, REPOSITORY, load_lesson, read_card, without_start_up_log
 
 MLP = "01_keras_MLP_sequential_model"
@@ -68,6 +70,103 @@ def test_a_script_as_a_process(tmp_path):
     wrong = run_script("--output-dir", "/proc/x", "--data", "embedded")
     line = without_start_up_log(wrong.stderr)
     assert wrong.returncode == 2 and line.count("\n") == 1 and "/proc/x" in line
+
+
+def test_the_readers_configuration_changes_nothing(tmp_path):
+    """A keras.json for another backend and other formats, and a terminal that knows only ASCII."""
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float64", "epsilon": 0.1, "backend": "jax", "image_data_format": "channels_first"}'
+    )
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch", "PYTHONIOENCODING": "ascii"}
+    told = run_script("--preset", "smoke", "--device", "cpu", "--output-dir", tmp_path / "theirs", env=environment)
+    assert told.returncode == 0, told.stderr
+    assert "preset smoke ? seed 42" in told.stdout
+    load_lesson(MLP).main(["--preset", "smoke", "--device", "cpu", "--output-dir", str(tmp_path / "ours")])
+    theirs, ours = (read_card(tmp_path / folder, MLP)["metrics"] for folder in ("theirs", "ours"))
+    assert theirs == ours
+
+
+def test_a_closed_pipe_does_not_end_the_training(tmp_path):
+    """`python src/01_keras_MLP_sequential_model.py | head -1`"""
+    command = [
+        sys.executable,
+        str(REPOSITORY / "src" / f"{MLP}.py"),
+        "--preset",
+        "smoke",
+        "--output-dir",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith(MLP)
+    process.stdout.close()
+    assert without_start_up_log(process.stderr.read()) == "" and process.wait(timeout=120) == 0
+    assert read_card(tmp_path, MLP)["metrics"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(2, "No such file or directory", "/somewhere/else"),
+        OSError("something without a number"),
+        ConnectionResetError(104, "Connection reset by peer"),
+        BrokenPipeError(32, "Broken pipe"),
+        tf.errors.ResourceExhaustedError(None, None, "too many open files"),
+    ],
+    ids=repr,
+)
+def test_faults_of_the_code_keep_their_traceback(fault, tmp_path):
+    with pytest.raises(type(fault)) as caught, empty_run(tmp_path):
+        raise fault
+    assert caught.value is fault and not list(tmp_path.iterdir())
+
+
+def empty_run(folder, *flags):
+    """A run of a lesson that does nothing."""
+    return run.run("99_nothing.py", config.Config, {}, ["--output-dir", str(folder), *flags])
+
+
+def test_out_of_memory_is_said_in_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop, empty_run(tmp_path):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9,9]")
+    assert stop.value.code == 2 and "--batch-size" in capsys.readouterr().err
+
+
+def test_too_few_examples_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop, empty_run(tmp_path) as nothing:
+        nothing.require(3, training_pictures=3, test_pictures=2)
+    line = capsys.readouterr().err
+    assert stop.value.code == 2 and "2 test pictures" in line and "at least 3" in line
+
+
+def test_a_metric_that_is_not_finite_is_null(tmp_path):
+    with empty_run(tmp_path) as nothing:
+        nothing.metric("psnr", float("inf"), "dB", (10, 20))
+        nothing.metric("loss", float("nan"))
+        nothing.metric("fid", 1.5, expected=(1, 2), spread=0.25)
+    text = (tmp_path / "99_nothing" / "run.json").read_text()
+    assert "Infinity" not in text and "NaN" not in text
+    metrics = json.loads(text)["metrics"]
+    assert metrics["psnr"]["value"] is None and metrics["loss"]["value"] is None
+    assert metrics["fid"] == {"value": 1.5, "unit": "", "expected": [1, 2], "spread": 0.25}
+
+
+def test_in_a_notebook_main_reads_no_flags(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/site-packages/ipykernel_launcher.py", "-f", "/tmp/kernel-1.json"])
+    monkeypatch.setattr(config, "PUBLISHED", tmp_path)
+    with run.run("99_nothing.py", config.Config, {"default": {"output_dir": tmp_path}}) as nothing:
+        assert nothing.config.preset == "default"
+    monkeypatch.setattr(sys, "argv", ["src/99_nothing.py", "--seed", "5"])
+    with run.run("99_nothing.py", config.Config, {"default": {"output_dir": tmp_path}}) as nothing:
+        assert nothing.config.seed == 5
+
+
+def test_a_quoted_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse(load_lesson(MLP), "--output-dir", "~/pictures").output_dir == tmp_path / "pictures"
+    monkeypatch.setenv("STUDY_DATA_DIR", "~")
+    assert parse(load_lesson(MLP)).data_dir == tmp_path
+    with pytest.raises(StudyError, match="in full"):
+        parse(load_lesson(MLP), "--output-dir", "~no_such_user/x")
 
 
 def test_the_same_seed_gives_the_same_metrics(tmp_path):

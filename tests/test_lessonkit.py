@@ -4,15 +4,17 @@ import json
 import re
 from pathlib import Path
 
-from lessonkit import doctor, figures, metrics, readme, training
+from lessonkit import doctor, figures, readme, training
 from lessonkit.config import PUBLISHED, StudyError
 
 import keras
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import LESSONS, REPOSITORY
+from PIL import Image
 
 # Batches
 
@@ -78,20 +80,38 @@ def test_a_checkpoint_of_other_settings_or_a_broken_one_is_refused(tmp_path):
 def test_dropout_state_is_part_of_what_a_checkpoint_holds():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
     model.compile("adam", "mse")
-    variables, optimizer = training.state(model)
+    variables, optimizers = training.state(model)
     names = [variable.path for variable in variables if hasattr(variable, "path")]
     assert any("seed_generator" in name for name in names) and any("adam" in name for name in names)
-    assert optimizer is model.optimizer
+    assert optimizers == [model.optimizer]
 
 
-# Measures and figures
+@pytest.mark.parametrize(("steps", "warm_up"), [(100, 0), (100, 20), (7, 1)])
+def test_the_schedule_ends_at_zero(steps, warm_up):
+    rate = training.warm_up_cosine(0.5, steps, warm_up, start=0.02)
+    values = [float(rate(step)) for step in range(steps + 1)]
+    assert values[0] == pytest.approx(0.02 if warm_up else 0.5)
+    assert max(values) == values[warm_up] == pytest.approx(0.5)
+    assert values[steps] == pytest.approx(0, abs=1e-8) and all(value > 0 for value in values[:steps])
+    assert values[(steps + warm_up) // 2] == pytest.approx(0.25, abs=0.5 / steps * np.pi)
 
 
-def test_psnr_and_ssim():
-    image = np.random.default_rng(0).random((2, 32, 32))
-    assert metrics.psnr(image, image) == np.inf and metrics.ssim(image, image) == pytest.approx(1)
-    assert metrics.psnr(np.zeros((4, 4)), np.full((4, 4), 0.1)) == pytest.approx(20)
-    assert metrics.ssim(image, 1 - image) < 0 < metrics.ssim(image, np.clip(image + 0.05, 0, 1))
+def test_unpaired_batches_of_two_lengths():
+    first, second = training.Batches(np.arange(12), 4, seed=1), training.Batches(np.arange(100, 130), 4, seed=2)
+    both = training.Unpaired(first, second)
+    assert both.steps_per_epoch == 7 and both.examples == 30
+
+    def batches(start, count):
+        return [np.concatenate(pair) for pair in both.dataset(start).take(count)]
+
+    whole = batches(0, 14)
+    assert sorted(np.concatenate([batch[:4] for batch in whole[:3]])) == list(range(12))
+    assert sorted(np.concatenate([batch[:4] for batch in whole[3:6]])) == list(range(12)), "the shorter begins again"
+    assert len({int(value) for batch in whole[:7] for value in batch[4:]}) == 28
+    np.testing.assert_array_equal(whole[5:], batches(5, 9))
+
+
+# Figures
 
 
 def test_tile_puts_pictures_side_by_side():
@@ -114,6 +134,43 @@ def test_without_graphviz_a_diagram_becomes_a_dot_file(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     path = figures.diagram(model, tmp_path / "model.png")
     assert path.name == "model.dot" and "only_layer" in path.read_text() and not (tmp_path / "model.png").exists()
+
+
+HARD_NAMES = ["50$_off_$20.png", "$\\frac{1$", "사진.jpg", "写真_%s_{x}.png", "a\tb^_^.jpg"]
+
+
+@pytest.mark.parametrize("name", HARD_NAMES)
+def test_outside_text_never_breaks_a_figure(name, tmp_path, recwarn):
+    """Dollars are no formula, and a letter that no font has is no warning."""
+    figure, axes = figures.subplots(title=name)
+    axes.set(xlabel=name, title=name)
+    figures.save(figure, tmp_path / "figure.png", small_print=name)
+    assert Image.open(tmp_path / "figure.png").size[0] > 400
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_letters_that_no_font_has_become_question_marks(monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "font.family", ["DejaVu Sans"])
+    assert figures.drawable("pagoda é α 사진") == "pagoda é α ??"
+
+
+def test_a_palette_only_where_it_does_not_show():
+    few = Image.fromarray(np.kron(np.arange(200, dtype=np.uint8).reshape(10, 20), np.ones((4, 4), np.uint8))).convert(
+        "RGB"
+    )
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8))
+    assert figures.with_palette(few).mode == "P" and figures.with_palette(noise).mode == "RGB"
+    assert np.array_equal(figures.with_palette(few).convert("RGB"), few)
+
+
+def test_a_gif_needs_frames_of_one_size(tmp_path):
+    frames = [np.full((8, 9, 3), level, np.uint8) for level in (0, 100, 200)]
+    figures.save_gif(frames, tmp_path / "a.gif", seconds=1)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.n_frames == 3 and image.info["loop"] == 0 and image.size == (9, 8)
+    figures.save_gif(frames[:1], tmp_path / "one.gif", seconds=1)
+    with pytest.raises(ValueError, match="different sizes"):
+        figures.save_gif([*frames, np.zeros((9, 9, 3), np.uint8)], tmp_path / "b.gif", seconds=1)
 
 
 # The doctor
@@ -176,7 +233,7 @@ def test_numbers_come_from_the_cards():
     assert "`test_mse_dense` | 0.00976 | 0.009 to 0.0105 | MNIST (real, 60,000 + 10,000) | 88 s, CPU |" in overview
     with pytest.raises(StudyError, match="no run card"):
         readme.render("<!-- card:99_none --><!-- /card -->", CARDS)
-    with pytest.raises(StudyError, match="no measure"):
+    with pytest.raises(StudyError, match="no metric"):
         readme.render("<!--v 08_MNIST_autoencoder fid .1f--><!--/v-->", CARDS)
 
 

@@ -17,18 +17,24 @@ class Config(config.Config):
 
     steps: config.Count = 7
     rate: float = 0.1
+    cosine: bool = False  # the rate depends on --steps
 
 
 def walk(folder, *flags, interrupt_at=None, poison_at=None):
     """Steps of gradient descent on the mean of ever new batches; returns (weight, history, frames)."""
     with lesson.run("99_walk.py", Config, {}, ["--data", "embedded", "--output-dir", str(folder), *flags]) as run:
-        weight, optimizer = keras.Variable(0.0), keras.optimizers.SGD(run.config.rate)
+        weight, optimizer = (
+            keras.Variable(0.0),
+            keras.optimizers.SGD(
+                training.warm_up_cosine(run.config.rate, run.config.steps) if run.config.cosine else run.config.rate
+            ),
+        )
         optimizer.build([weight])
         examples = training.Batches(np.arange(20, dtype="float32"), 3, seed=1)
         with run.loop(
             run.config.steps,
             [weight, *optimizer.variables],
-            optimizer,
+            [optimizer],
             sample=lambda: np.full((1, 1), float(weight), np.uint8),
             measure=lambda: {"weight": float(weight)},
             log_every=2,
@@ -39,21 +45,20 @@ def walk(folder, *flags, interrupt_at=None, poison_at=None):
                 if loop.step == interrupt_at:
                     signal.raise_signal(signal.SIGINT)
                 loop.log({"mean": keras.ops.mean(batch) if loop.step != poison_at else float("nan")})
-        history = run.history("walk", loop.history, loop.frames)
+        history = run.history("walk", loop.history, loop.samples)
         return float(weight), history, loop
 
 
 def test_means_samples_and_measures(tmp_path):
     weight, history, loop = walk(tmp_path)
-    assert history.epochs == [0, 2, 4, 6, 7]
+    assert history.epochs == [2, 4, 6, 7]
     examples = training.Batches(np.arange(20, dtype="float32"), 3, seed=1)
     means = [float(np.mean(batch)) for batch in examples.dataset().take(7)]
-    expected = [np.nan, np.mean(means[:2]), np.mean(means[2:4]), np.mean(means[4:6]), means[6]]
+    expected = [np.mean(means[:2]), np.mean(means[2:4]), np.mean(means[4:6]), means[6]]
     assert history["mean"] == pytest.approx(expected, nan_ok=True)
     walked = np.concatenate([[0], -0.1 * np.cumsum(means)])
-    measured = [at for at, value in zip(history.epochs, history["weight"], strict=True) if np.isfinite(value)]
-    assert measured == [0, 4, 7] and len(history.frames) == 3
-    assert history["weight"][2] == pytest.approx(walked[4]) and weight == pytest.approx(walked[7])
+    assert history.frame_steps == [0, 4, 7] and len(history.frames) == 3
+    assert history.measured["weight"] == pytest.approx([0, walked[4], walked[7]]) and weight == pytest.approx(walked[7])
 
 
 @pytest.mark.parametrize("at", [1, 2, 4, 5])
@@ -65,8 +70,8 @@ def test_interrupted_and_resumed(tmp_path, at):
     resumed, resumed_history, loop = walk(tmp_path / "b", "--resume")
     assert resumed == unbroken and loop.step == 7
     assert resumed_history.epochs == history.epochs
-    for name in ("mean", "weight"):
-        assert resumed_history[name] == pytest.approx(history[name], nan_ok=True)
+    assert resumed_history["mean"] == pytest.approx(history["mean"], nan_ok=True)
+    assert resumed_history.measured == history.measured and resumed_history.frame_steps == history.frame_steps
     assert np.array_equal(resumed_history.frames, history.frames)
 
 
@@ -78,6 +83,7 @@ def test_cut_by_steps_and_resumed(tmp_path, first):
     assert resumed == unbroken and resumed_history.epochs == history.epochs
     assert resumed_history["mean"] == pytest.approx(history["mean"], nan_ok=True)
     assert np.array_equal(resumed_history.frames, history.frames)
+    assert resumed_history.frame_steps == history.frame_steps == [0, 4, 7]
 
 
 def test_finished_run_resumed_has_nothing_to_do(tmp_path):
@@ -97,6 +103,14 @@ def test_other_settings_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         walk(tmp_path, "--resume", "--rate", "0.2")
     assert stop.value.code == 2 and "rate" in capsys.readouterr().err
+
+
+def test_another_schedule_is_refused(tmp_path, capsys):
+    """With a rate that depends on --steps, more steps are another training, not the rest of this one."""
+    walk(tmp_path, "--cosine", "--steps", "5")
+    with pytest.raises(SystemExit) as stop:
+        walk(tmp_path, "--cosine", "--steps", "7", "--resume")
+    assert stop.value.code == 2 and "learning_rate_schedules" in capsys.readouterr().err
 
 
 def test_ten_lines_where_no_terminal_is(tmp_path, capsys):

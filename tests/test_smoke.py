@@ -1,5 +1,7 @@
 """A short run of every lesson that is found in src/: it trains, draws every figure, and leaves a whole card."""
 
+import math
+
 import pytest
 from conftest import LESSONS, load_lesson, read_card
 
@@ -12,7 +14,10 @@ def test_smoke(name, tmp_path, device):
     card = read_card(tmp_path, name)
     assert list(card) == PARTS
     assert card["lesson"] == name and card["preset"] == "smoke" and card["config"]["seed"] == 42
-    assert card["metrics"] and all(set(entry) == {"value", "unit", "expected"} for entry in card["metrics"].values())
+    assert card["metrics"]
+    for metric, entry in card["metrics"].items():
+        assert set(entry) - {"spread"} == {"value", "unit", "expected"}
+        assert entry["value"] is not None and math.isfinite(entry["value"]), f"{metric} is not finite"
     assert f"{name}.png" in card["files"]
     for file in card["files"]:
         assert (tmp_path / file).stat().st_size > 0

@@ -1,10 +1,15 @@
 """What the lessons share and no reader needs to study: flags, data, devices, figures, run cards.
 
-Import it before Keras: it chooses the backend and quiets TensorFlow's start-up log.
+Import it before Keras: it chooses the backend, whatever keras.json or the environment says, and quiets TensorFlow's
+start-up log.
 """
 
 import os
+import sys
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
+for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="replace")  # a terminal that knows only ASCII gets a "?", not a traceback

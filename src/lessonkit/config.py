@@ -113,8 +113,18 @@ def parse(config_class: type[Config], presets: Presets, argv: Sequence[str] | No
         raise StudyError(f"{_one_line(complaint.getvalue())} (see --help)") from None
     if config.data_dir is None and os.environ.get("STUDY_DATA_DIR"):
         config = dataclasses.replace(config, data_dir=Path(os.environ["STUDY_DATA_DIR"]))
+    config = with_home(config)
     check(config)
     return config
+
+
+def with_home(config: Config) -> Config:
+    """The same settings with every "~" that the shell left in a path replaced by the home folder."""
+    paths = {name: value for name, value in vars(config).items() if isinstance(value, Path)}
+    try:
+        return dataclasses.replace(config, **{name: path.expanduser() for name, path in paths.items()})
+    except RuntimeError as problem:  # ~nobody
+        raise StudyError(f"{problem}: write the path in full") from None
 
 
 def check(config: Config) -> None:

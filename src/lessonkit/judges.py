@@ -1,69 +1,91 @@
-"""Judges of generated images: small classifiers of the project's own, for want of Inception's weights.
+"""Judges of generated images: small classifiers of the project's own, where Inception's weights cannot be had.
 
-A judge is trained on the training data of the lesson that it serves. It sees no generated image while it learns, so it
-can say of one what it shows (coverage), and its last hidden layer is where Fréchet and kernel distances are taken.
-Numbers of one judge compare runs on one data set; they say nothing beside those of another network.
+A judge is trained on the training data of the lesson that it serves. It sees no generated image during its training,
+so it can classify generated images (class coverage), and Fréchet and kernel distances are taken between the features of
+its last hidden layer. Numbers of one judge compare runs on one data set; they cannot be compared with another network's.
 """
 
 import dataclasses
+import typing
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from lessonkit import figures, metrics, training
+from lessonkit import metrics, training
 from lessonkit.config import StudyError
-from lessonkit.datasets.source import Split
+from lessonkit.datasets.source import LabelledImages
 
 import keras
 import numpy as np
-from scipy.special import entr
+import tensorflow as tf
 
-SEED = 7  # of the judge, whatever the run's: all runs on the same data are judged alike
+if typing.TYPE_CHECKING:
+    from lessonkit.run import Run
+
+SEED = 7  # of the judge, whatever the run's: all runs on the same data have the same judge
 FEATURES = 64
-STEPS, EPOCHS, BATCH_SIZE, RATE = 600, 30, 128, 3e-3  # whichever of the first two comes sooner
+STEPS, EPOCHS, BATCH_SIZE, RATE = 600, 30, 128, 3e-3  # whichever of the first two is reached sooner
+SHIFT = 4  # pixels; pictures with attributes are shifted and mirrored at random, so that the judge does not memorise
+COMPARED = 2_000  # images of each kind for precision and recall, whose cost grows with the square
+RESAMPLES = 10  # of the generated images, for the spread of the Fréchet distance
 
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """A trained classifier, read at two places.
+    """A trained classifier with two outputs: features and logits.
 
-    accuracy: share of the test images that it names rightly (with attributes: mean over the attributes).
+    accuracy: share of the test images that it classifies correctly (with attributes: mean over the attributes).
     """
 
     name: str
     model: keras.Model  # images scaled to [0, 1] -> [features, logits]
     accuracy: float
 
-    def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (n, height, width[, channels]), uint8 or in [0, 1] -> features (n, 64) and logits (n, classes)."""
-        return tuple(self.model.predict(scaled(images), batch_size=500, verbose=0))
+        parts = [
+            self.model.predict_on_batch(scaled(images[start : start + 500])) for start in range(0, len(images), 500)
+        ]
+        return tuple(np.concatenate(outputs) for outputs in zip(*parts, strict=True))
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Images -> features (n, 64), of mean 0 and variance 1 over the training images."""
+        return self.predict(images)[0]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Images -> logits (n, classes or attributes)."""
+        return self.predict(images)[1]
+
+    def classes(self, images: np.ndarray) -> np.ndarray:
+        """Images -> class numbers (n,)."""
+        return np.argmax(self.logits(images), axis=1)
 
 
-def judge(run, data_name: str, train: Split, test: Split) -> Judge:
+def judge(run: "Run", data: LabelledImages) -> Judge:
     """The judge of a data set: trained now, in some ten seconds, or taken from the last run's checkpoints.
 
     Args:
-        data_name: such as "MNIST".
-        train, test: images uint8 (n, height, width[, channels]); labels are class numbers (n,), or booleans
-            (n, attributes) of which several may be true of one image.
+        data: images uint8 (n, height, width[, channels]); labels are class numbers (n,), or booleans (n, attributes)
+            of which several may be true of one image. The judge is named after the data that were really used.
     """
-    name = f"judge of {data_name}"
-    images, targets = train.images, train.labels
+    name = f"judge of {data.name}"
+    images, targets = data.train.images, data.train.labels
     seen = zlib.crc32(np.ascontiguousarray(targets), zlib.crc32(np.ascontiguousarray(images)))
-    saved = training.Checkpoint(run.checkpoints / "judge.npz", {"data": seen, "steps": STEPS, "rate": RATE})
+    settings = {"data": seen, "seed": SEED, "steps": STEPS, "epochs": EPOCHS, "batch": BATCH_SIZE, "rate": RATE}
+    saved = training.Checkpoint(run.checkpoints / "judge.npz", settings | {"shift": SHIFT})
     model = build(images.shape[1:], targets)
     with run.part("judge"):
         try:
-            known = saved.restore(model.variables) is not None
+            trained = saved.restore(model.variables) is not None
         except StudyError:  # of other data, or not whole
-            known = False
-        if not known:
+            trained = False
+        if not trained:
             run.say(f"training the {name} on {len(images):,} images")
             fit(model, images, targets)
             saved.save(model.variables, {})
-        logits = Judge(name, model, 0).look(test.images)[1]
+        logits = Judge(name, model, 0).logits(data.test.images)
         guesses = logits > 0 if targets.ndim == 2 else np.argmax(logits, axis=1)
-        accuracy = float(np.mean(guesses == test.labels))
-    run.record_weights(name, f"the same data: a convnet of {model.count_params():,} weights, {accuracy:.1%} right")
+        accuracy = float(np.mean(guesses == data.test.labels))
+    run.record_weights(name, f"a convnet of {model.count_params():,} weights, {accuracy:.1%} correct on test images")
     return Judge(name, model, accuracy)
 
 
@@ -89,133 +111,144 @@ def build(shape: tuple[int, ...], targets: np.ndarray) -> keras.Model:
         width *= 2
     hidden = layers.Flatten()(hidden)
     hidden = layers.Dense(FEATURES, activation="leaky_relu", kernel_initializer=initializer())(hidden)
-    # Mean 0 and variance 1 over the training images: every feature has the same say in a distance.
+    # Mean 0 and variance 1 over the training images: every feature has the same weight in a distance.
     features = layers.BatchNormalization(center=False, scale=False, momentum=0.95, name="features")(hidden)
     outputs = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
     logits = layers.Dense(outputs, kernel_initializer=initializer(), name="logits")(features)
     return keras.Model(images, [features, logits], name="judge")
 
 
+def augmented(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Shift uint8 images (n, height, width, channels) by up to SHIFT pixels, the same for a batch, and mirror half."""
+    seeds = tf.random.split(seed, 2)
+    padded = tf.pad(images, [[0, 0], [SHIFT, SHIFT], [SHIFT, SHIFT], [0, 0]], mode="REFLECT")
+    top, left = tf.unstack(tf.random.stateless_uniform((2,), seeds[0], 0, 2 * SHIFT + 1, tf.int32))
+    moved = padded[:, top : top + images.shape[1], left : left + images.shape[2]]
+    mirrored = tf.random.stateless_uniform((images.shape[0], 1, 1, 1), seeds[1]) < 0.5
+    return tf.ensure_shape(tf.where(mirrored, moved[:, :, ::-1], moved), images.shape)
+
+
 def fit(model: keras.Model, images: np.ndarray, targets: np.ndarray) -> None:
-    """Train with Adam, whose rate falls to nought."""
+    """Train with Adam, whose rate decays to zero along a cosine; images become floats batch by batch."""
     several = targets.ndim == 2
     loss = keras.losses.BinaryCrossentropy if several else keras.losses.SparseCategoricalCrossentropy
     classifier = keras.Model(model.input, model.outputs[1])
-    examples = training.Batches((scaled(images), targets.astype("float32" if several else "int32")), BATCH_SIZE, SEED)
+
+    def transform(batch, labels, seed):
+        batch = augmented(batch, seed) if several else batch
+        return tf.cast(batch, tf.float32) / 255, labels
+
+    pixels = images[..., None] if images.ndim == 3 else images
+    arrays = pixels, targets.astype("float32" if several else "int32")
+    examples = training.Batches(arrays, BATCH_SIZE, SEED, transform, random=True)
     steps = min(STEPS, EPOCHS * examples.steps_per_epoch)
-    rate = keras.optimizers.schedules.CosineDecay(RATE, steps)
-    classifier.compile(keras.optimizers.Adam(rate), loss(from_logits=True))
+    classifier.compile(keras.optimizers.Adam(training.warm_up_cosine(RATE, steps)), loss(from_logits=True))
     classifier.fit(examples.dataset(), steps_per_epoch=steps, verbose=0)
 
 
-def scores(judge: Judge, made: np.ndarray, untrained: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict:
-    """How far generated images are from the training images, by name; beside each what real images would get.
+# Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """How far generated images are from the training images, by one judge; beside each what test images would get.
+
+    The floors are the distances of as many test images from the same training images. A generator that memorises the
+    training images gets 0, so a floor is no lower bound; it is what the same distribution gives in a new sample.
+
+    count: images of each kind in the distances (precision and recall: at most 2,000).
+    spreads: standard deviation by name: of the Fréchet distance over bootstrap resamples of the generated images, of
+        the kernel distance over its blocks, divided by the root of their number, of shares as binomial.
+    """
+
+    judge: Judge
+    count: int
+    fid: float
+    fid_floor: float
+    kid: float
+    kid_floor: float
+    precision: float
+    recall: float
+    nearest_generated: float
+    nearest_test: float
+    spreads: Mapping[str, float]
+    classes_covered: int | None = None  # None: the judge knows attributes, of which several may be true
+    label_accuracy: float | None = None  # share of images that show the class they were asked for; None: not asked
+
+    def report(self, run: "Run", expected: Mapping[str, tuple], things: str = "images") -> None:
+        """Hand every score to `run.metric`, with its unit, spread and range.
+
+        Args:
+            expected: by name, the range on real data and, if there is one, the range on the stand-in.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("judge", "count", "spreads") or value is None:
+                continue
+            compared = min(self.count, COMPARED) if field.name in ("precision", "recall") else self.count
+            unit = "" if field.name.startswith("nearest") else f"({compared:,} {things}, {self.judge.name})"
+            run.metric(field.name, value, unit, *expected.get(field.name, ()), spread=self.spreads.get(field.name))
+
+
+def fid(features: np.ndarray, others: np.ndarray) -> float:
+    """Fréchet distance of two sets of features (n, 64)."""
+    return metrics.frechet_distance(features, others)
+
+
+def kid(features: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """Kernel distance of two sets of features (n, 64), and its standard error over blocks.
+
+    The kernel cubes products of features, which nothing bounds: a few long ones would decide everything. So each is
+    scaled to the length 8 = sqrt(64) first, and the kernel becomes (cosine + 1)^3.
+    """
+    mean, deviation, blocks = metrics.kernel_distance(unit_length(features), unit_length(others))
+    return mean, deviation / np.sqrt(blocks)
+
+
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """Features (n, d) scaled to the length sqrt(d), so that the mean of their squares is 1."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features * (np.sqrt(features.shape[1]) / np.maximum(lengths, 1e-12))
+
+
+def scores(judge: Judge, generated: np.ndarray, data: LabelledImages, labels: np.ndarray | None = None) -> Scores:
+    """Measure generated images (n, height, width[, channels]), uint8 or in [0, 1].
 
     Args:
-        made, untrained: as many images by the generator, after and before its training, scaled to [0, 1].
-        train, test: real images, uint8; the first of each are taken, as many as there are generated ones.
+        data: the first of its training and test images are taken, as many as there are of the fewest kind.
+        labels: class numbers (n,) that the generator was asked for.
     """
-    count = min(len(made), len(train), len(test))
-    generated, before, known, new = (judge.look(images[:count])[0] for images in (made, untrained, train, test))
-    precision, recall = metrics.precision_recall(known[:2000], generated[:2000])
-    return {
-        "fid": metrics.frechet_distance(known, generated),
-        "fid_floor": metrics.frechet_distance(known, new),
-        "fid_untrained": metrics.frechet_distance(known, before),
-        "kid": metrics.kernel_distance(known, generated)[0],
-        "kid_floor": metrics.kernel_distance(known, new)[0],
-        "precision": precision,
-        "recall": recall,
-        "nearest_generated": float(np.mean(metrics.nearest(made[:500], train / np.float32(255))[1])),
-        "nearest_test": float(np.mean(metrics.nearest(test[:500], train)[1])),
+    count = min(len(generated), len(data.train), len(data.test))
+    features, logits = judge.predict(generated)
+    train, test = (judge.features(part.images[:count]) for part in (data.train, data.test))
+    made = features[:count]
+    kid_value, kid_error = kid(train, made)
+    precision, recall = metrics.precision_recall(train[:COMPARED], made[:COMPARED])
+    random = np.random.default_rng(SEED)
+    resampled = [fid(train, made[random.integers(0, count, count)]) for _ in range(RESAMPLES)]
+    compared = min(count, COMPARED)
+    spreads = {"fid": float(np.std(resampled)), "kid": kid_error}
+    spreads |= {
+        name: float(np.sqrt(share * (1 - share) / compared))
+        for name, share in (("precision", precision), ("recall", recall))
     }
-
-
-# What lessons 12 to 14 draw alike
-
-
-def draw_progress(frames: Sequence[np.ndarray], rounds: Sequence[int], height: int) -> figures.Figure:
-    """The first row of pictures, so many pixels high, of some frames: the same latents, later and later in the game.
-
-    Args:
-        rounds: how many had been played when each frame was drawn.
-    """
-    last = len(frames) - 1
-    chosen = sorted({0, *(last // 2**halvings for halvings in range(5))})
-    row_height = 7.2 * height / frames[0].shape[1] + 0.1
-    figure, axes = figures.subplots(
-        len(chosen),
-        1,
-        width=8,
-        height=row_height * len(chosen) + 0.4,
-        title="The same latents, ever later",
-        squeeze=False,
+    classes = None if data.train.labels.ndim == 2 else logits.shape[1]
+    predicted = np.argmax(logits, axis=1)
+    accuracy = None if labels is None else float(np.mean(predicted == labels))
+    if accuracy is not None:
+        spreads["label_accuracy"] = float(np.sqrt(accuracy * (1 - accuracy) / len(generated)))
+    return Scores(
+        judge=judge,
+        count=count,
+        fid=fid(train, made),
+        fid_floor=fid(train, test),
+        kid=kid_value,
+        kid_floor=kid(train, test)[0],
+        precision=precision,
+        recall=recall,
+        nearest_generated=float(np.mean(metrics.nearest(generated[:500], data.train.images)[1])),
+        nearest_test=float(np.mean(metrics.nearest(data.test.images[:500], data.train.images)[1])),
+        spreads=spreads,
+        classes_covered=None if classes is None else metrics.classes_covered(predicted, classes),
+        label_accuracy=accuracy,
     )
-    for cell, frame in zip(axes[:, 0], chosen, strict=True):
-        figures.show_image(cell, frames[frame][:height])
-        cell.set_ylabel(f"{rounds[frame]:,} rounds", rotation=0, ha="right", va="center")
-    return figure
-
-
-def tied_losses(undecided: float) -> dict[str, float]:
-    """Both losses if nobody can tell: the discriminator says `undecided` to all, half of the mean label of the real.
-
-    Its loss is then the mean over as many real as generated pictures, in nats, and the generator's - log undecided.
-    """
-    return {"generator_loss": -np.log(undecided), "discriminator_loss": float(np.sum(entr([undecided, 1 - undecided])))}
-
-
-def draw_curves(
-    rounds: Sequence[int],
-    history: Mapping[str, Sequence[float]],
-    tied: Mapping[str, float],
-    kernel_distances: Mapping[int, float],
-    floor: float,
-    things: str,
-) -> figures.Figure:
-    """What the players say of themselves (losses, accuracies), and what the judge says of the pictures (KID).
-
-    Args:
-        history: generator_loss, discriminator_loss, accuracy_real and accuracy_fake, a value for each of `rounds`.
-        tied: by name, the value of the two losses if nobody could tell.
-        kernel_distances: by round, NaN where none was measured; floor: that of test pictures. The scale is logarithmic
-            and has no place for values below 0, to which these unbiased estimates may fall.
-        things: what the pictures show, such as "digits".
-    """
-    figure, (losses, accuracies, distances) = figures.subplots(
-        1,
-        3,
-        width=9,
-        height=3.6,
-        title="The losses do not tell how good the pictures are; the distance to real ones does",
-    )
-    chance = dict.fromkeys(("accuracy_real", "accuracy_fake"), 0.5)
-    for cell, marks in ((losses, tied), (accuracies, chance)):
-        for index, (name, level) in enumerate(marks.items()):
-            color, label = figures.COLORS[index], name.removesuffix("_loss").replace("accuracy_", "about ")
-            label = label.replace("fake", "generated")
-            cell.plot(rounds, history[name], ("-", "--")[index], color=color, label=label, linewidth=1.2)
-            cell.axhline(level, color=color if cell is losses else "black", linestyle=":", linewidth=1.5)
-        cell.plot([], [], "k:", label="if nobody could tell")
-    losses.set(ylabel="loss (nats)", ylim=(0, None))
-    accuracies.set(ylabel="discriminator's accuracy", ylim=(0, 1.02))
-    measured = [(when, value) for when, value in kernel_distances.items() if np.isfinite(value)]
-    distances.plot(*zip(*measured, strict=True), marker=".", color=figures.COLORS[2], label="generated")
-    if floor > 0:
-        distances.axhline(floor, color="black", linestyle=":", linewidth=1, label=f"test {things}")
-    distances.set(ylabel=f"KID to training {things}", yscale="log")
-    for cell in (losses, accuracies, distances):
-        cell.set_xlabel("round")
-        cell.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=8)
-    return figure
-
-
-def draw_nearest(made: np.ndarray, known: np.ndarray, scores: Mapping[str, float], thing: str) -> figures.Figure:
-    """Ten generated pictures above the training pictures nearest to them: has the generator learned by heart?"""
-    indices, distances = metrics.nearest(made[:10], known)
-    captions = [[""] * 10, [f"{value:.3f}" for value in distances]]
-    title = (
-        f"Not copies: {scores['nearest_generated']:.3f} from the nearest training {thing} on average, "
-        f"a new real one {scores['nearest_test']:.3f} (RMS of pixels)"
-    )
-    return figures.image_grid([made[:10], known[indices]], title, ["generated", "nearest of training"], captions)

@@ -1,8 +1,9 @@
 """Measures of images, as the literature defines them."""
 
 import numpy as np
-from scipy import linalg, ndimage
+from scipy import linalg
 from scipy.spatial import distance
+from sklearn.metrics import pairwise_distances_argmin_min
 
 
 def mean_squared_error(images: np.ndarray, others: np.ndarray) -> float:
@@ -14,25 +15,6 @@ def psnr(images: np.ndarray, others: np.ndarray) -> float:
     """Peak signal-to-noise ratio in decibels of images scaled to [0, 1]: 10 log10(1 / MSE)."""
     error = mean_squared_error(images, others)
     return float("inf") if error == 0 else float(-10 * np.log10(error))
-
-
-def ssim(images: np.ndarray, others: np.ndarray) -> float:
-    """Mean structural similarity of images (n, height, width[, channels]) scaled to [0, 1]; 1 for equal images.
-
-    Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03 (Wang et al. 2004, Image Quality Assessment, eq. 13).
-    """
-
-    def smooth(values):
-        sigma = (0, 1.5, 1.5) + (0,) * (values.ndim - 3)
-        return ndimage.gaussian_filter(values, sigma, truncate=3.5)
-
-    x, y = np.asarray(images, np.float64), np.asarray(others, np.float64)
-    mean_x, mean_y = smooth(x), smooth(y)
-    variance_x, variance_y = smooth(x * x) - mean_x**2, smooth(y * y) - mean_y**2
-    covariance = smooth(x * y) - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
-    structure = (2 * covariance + 0.03**2) / (variance_x + variance_y + 0.03**2)
-    return float(np.mean(luminance * structure))
 
 
 # Measures of generated images. They compare two clouds of features, which a named network computes: a
@@ -56,11 +38,13 @@ def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
     return float(max(shift + trace, 0.0))
 
 
-def kernel_distance(features: np.ndarray, others: np.ndarray, block: int = 1000) -> tuple[float, float]:
-    """Kernel distance of two sets of features (n, d), mean and standard deviation over blocks; KID of a named network.
+def kernel_distance(features: np.ndarray, others: np.ndarray, block: int = 1000) -> tuple[float, float, int]:
+    """Kernel distance of two sets of features (n, d): mean and standard deviation over blocks, and how many blocks.
+
+    KID where a named network made the features.
 
     The unbiased squared maximum mean discrepancy under the kernel (x.y / d + 1)^3; Binkowski et al. 2018,
-    arXiv:1801.01401. Unlike the Fréchet distance its mean does not depend on n, and it is negative now and then.
+    arXiv:1801.01401. Unlike the Fréchet distance its mean does not depend on n, and it may be negative.
     """
     count = max(1, min(len(features), len(others)) // block)
     size = min(block, len(features), len(others))
@@ -72,7 +56,7 @@ def kernel_distance(features: np.ndarray, others: np.ndarray, block: int = 1000)
         pairs = size * (size - 1)  # an image's distance to itself is left out: that makes it unbiased
         same = (within_x.sum() - np.trace(within_x) + within_y.sum() - np.trace(within_y)) / pairs
         distances.append(same - 2 * between.mean())
-    return float(np.mean(distances)), float(np.std(distances))
+    return float(np.mean(distances)), float(np.std(distances)), count
 
 
 def precision_recall(real: np.ndarray, generated: np.ndarray, neighbours: int = 3) -> tuple[float, float]:
@@ -99,25 +83,24 @@ def classes_covered(predicted: np.ndarray, classes: int, least: float = 0.1) -> 
     return int(np.sum(class_shares(predicted, classes) >= least / classes))
 
 
-def nearest(images: np.ndarray, others: np.ndarray, block: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
+def nearest(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each image its nearest neighbour among others: index (n,), and root mean squared difference of pixels (n,).
 
-    Both sets scaled to [0, 1] or both uint8 (the difference is given in [0, 1] either way), of one shape.
+    Each set is uint8 or scaled to [0, 1], all of one shape; the difference is given in [0, 1] either way.
     """
 
     def flat(pictures):
         return pictures.reshape(len(pictures), -1) / np.float32(255 if pictures.dtype == np.uint8 else 1)
 
     x = flat(images)
-    closest, indices = np.full(len(x), np.inf, np.float32), np.zeros(len(x), int)
-    for start in range(0, len(others), block):
-        y = flat(others[start : start + block])
-        squares = np.sum(x * x, axis=1)[:, None] + np.sum(y * y, axis=1) - 2 * x @ y.T
-        found = np.argmin(squares, axis=1)
-        values = squares[np.arange(len(x)), found]
-        indices = np.where(values < closest, start + found, indices)
-        closest = np.minimum(values, closest)
-    return indices, np.sqrt(np.maximum(closest, 0) / x.shape[1])
+    indices, distances = [], []
+    for start in range(0, len(others), 10_000):  # all of them as floats could fill the memory
+        index, distance_here = pairwise_distances_argmin_min(x, flat(others[start : start + 10_000]))
+        indices.append(start + index)
+        distances.append(distance_here)
+    best = np.argmin(distances, axis=0)
+    pick = best, np.arange(len(x))
+    return np.array(indices)[pick], np.array(distances)[pick] / np.sqrt(x.shape[1])
 
 
 def n_gram_nats(train: np.ndarray, held_out: np.ndarray, order: int, vocabulary_size: int) -> np.ndarray:

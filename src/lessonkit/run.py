@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -19,20 +20,29 @@ from lessonkit import config as command_line
 from lessonkit import distribution, doctor, figures, training
 from lessonkit.config import Config, Presets, StudyError
 
-import imageio
 import keras
 import matplotlib
 import numpy as np
 import tensorflow as tf
 
+# Faults of a disk or of a folder, which the reader can mend; any other OSError is a fault of the code.
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EISDIR, errno.ENAMETOOLONG}
+
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a training left: one list per logged value, one entry per epoch; and the sample frames, uint8."""
+    """What a training left: a list per logged value, with an entry for each of `epochs`; frames and measurements.
+
+    epochs: epoch numbers, or steps in a hand-written loop. frames: uint8 arrays, and frame_steps, the training steps
+    after which they were drawn. measured: by name, a value for each of frame_steps.
+    """
 
     epochs: list[int]
     values: dict[str, list[float]]
     frames: list[np.ndarray]
+    frame_steps: list[int]
+    measured: dict[str, list[float]]
 
     def __getitem__(self, name: str) -> list[float]:
         return self.values[name]
@@ -59,7 +69,7 @@ class Run:
         # False: what was published stays as it is (a second worker, a run that only prints something)
         self.publishes = distribution.is_chief(config.distribute)
         tf.get_logger().setLevel("ERROR")  # it warns of every new model that it has traced
-        keras.backend.clear_session()
+        reset_keras()
         keras.utils.set_random_seed(config.seed)
         tf.config.experimental.enable_op_determinism()
         (self.staging / name).mkdir(parents=True)
@@ -99,6 +109,19 @@ class Run:
         """'embedded' as soon as one of the data sets is a stand-in, else 'real'."""
         return "embedded" if any(entry["source"] == "embedded" for entry in self.data) else "real"
 
+    def require(self, least: int, **counts: int) -> None:
+        """Refuse a run with too few examples before its training: require(20, training_pictures=len(data.train)).
+
+        Raises:
+            StudyError: with the least number that works.
+        """
+        for what, count in counts.items():
+            if count < least:
+                raise StudyError(
+                    f"{count} {what.replace('_', ' ')} are too few: this lesson needs at least {least}; "
+                    "use a larger --limit, or more data"
+                )
+
     # Training
 
     def checkpoint(self, name: str, **settings) -> training.Checkpoint:
@@ -112,102 +135,128 @@ class Run:
     def fit(
         self,
         model: keras.Model,
-        train: training.Batches,
+        train: training.Batches | training.Unpaired,
         *,
         epochs: int | None = None,
         name: str = "model",
         validation: tuple | None = None,
-        sample: Callable[[keras.Model], np.ndarray] | None = None,
+        sample: Callable[[], np.ndarray] | None = None,
+        measure: Callable[[], dict[str, float]] | None = None,
         sample_every: float = 1,
     ) -> History:
-        """`model.fit` with resume, a NaN guard, a checkpoint every epoch, and samples as frames of a GIF.
+        """`model.fit` with resume, a NaN guard, a checkpoint every epoch, samples as frames of a GIF, measurements.
 
         Args:
             model: built and compiled.
             epochs: those of the config if not given; `--steps` cuts both short.
             name: of the model among those that this lesson trains.
             validation: arrays (inputs, targets) that are evaluated after every epoch.
-            sample: model -> uint8 array, taken before training, every `sample_every` epochs, and at the end.
-            sample_every: may be a fraction: 0.25 is four times an epoch.
+            sample: () -> uint8 array, taken before training, every `sample_every` epochs, and at the end.
+            measure: () -> {name: value}, called together with `sample`.
+            sample_every: may be a fraction: 0.25 is four times per epoch.
         """
         epochs = epochs or self.config.epochs
         total = min(epochs * train.steps_per_epoch, self.config.steps or sys.maxsize)
-        variables, counter = training.state(model)
+        variables, optimizers = training.state(model)
+        counter = optimizers[0]
         if self.strategy.num_replicas_in_sync > 1:
             distribution.prepare(model, self.strategy.num_replicas_in_sync)
-        checkpoint = self.checkpoint(name, epochs_planned=epochs)
-        history, frames, sample_steps = [], [], math.ceil(sample_every * train.steps_per_epoch)
+        checkpoint = self.checkpoint(
+            name, epochs_planned=epochs, learning_rate_schedules=training.schedules(optimizers)
+        )
+        history, samples = [], training.Samples(math.ceil(sample_every * train.steps_per_epoch), sample, measure)
+
+        def step() -> int:
+            return int(counter.iterations.numpy())
+
         if self.config.resume and (restored := checkpoint.restore(variables)):
-            history, frames = restored[0]["history"], restored[1]
-            if int(counter.iterations.numpy()) < total:
-                del frames[
-                    1 + int(counter.iterations.numpy()) // sample_steps :
-                ]  # the last, where --steps had cut the training
-            self.say(f"{name}: resumed at step {int(counter.iterations.numpy())} of {total}")
-        elif sample is not None:
-            frames.append(sample(model))
+            history = restored[0]["history"]
+            samples.restore(restored[0]["marks"], restored[1], total)
+            self.say(f"{name}: resumed at step {step()} of {total}")
 
         def save():
-            checkpoint.save(variables, {"history": history}, frames)
+            checkpoint.save(variables, {"history": history, "marks": samples.marks}, samples.frames)
 
-        def look():
-            step = int(counter.iterations.numpy())
-            if sample is not None and (step % sample_steps == 0 or step == total):
-                frames.append(sample(model))
+        def each_step():
+            if samples.due(step(), total):
+                samples.take(step())
 
         with self.part("training"), training.Interrupts() as interrupts:
-            watch = training.Watch(save, interrupts, history, look)
-            while (done := int(counter.iterations.numpy())) < total:
+            if not samples.marks:
+                samples.take(step())
+            watch = training.Watch(save, interrupts, history, each_step)
+            while (done := step()) < total:
                 epoch, into_epoch = divmod(done, train.steps_per_epoch)
                 if into_epoch == 0 and total - done >= train.steps_per_epoch:  # whole epochs, in one go
-                    last, steps = total // train.steps_per_epoch, train.steps_per_epoch
+                    watch.last, steps = total // train.steps_per_epoch, train.steps_per_epoch
                 else:  # the rest of an epoch that was interrupted, or the first part of one that --steps cuts
-                    last, steps = epoch + 1, min(total, (epoch + 1) * train.steps_per_epoch) - done
+                    watch.last, steps = epoch + 1, min(total, (epoch + 1) * train.steps_per_epoch) - done
                 model.fit(
                     train.dataset(done),
                     initial_epoch=epoch,
-                    epochs=last,
+                    epochs=math.ceil(total / train.steps_per_epoch),
                     steps_per_epoch=steps,
                     validation_data=validation,
                     validation_batch_size=500,
                     callbacks=[watch],
                     verbose=1 if sys.stdout.isatty() else 2,
                 )
-        return self.history(name, history, frames)
+        return self.history(name, history, samples)
 
     @contextlib.contextmanager
-    def loop(self, steps: int, variables: list, counter: keras.Optimizer, *, name: str = "model", **options):
+    def loop(
+        self,
+        steps: int,
+        variables: list,
+        optimizers: Sequence[keras.Optimizer],
+        *,
+        name: str = "model",
+        sample: Callable[[], np.ndarray] | None = None,
+        measure: Callable[[], dict[str, float]] | None = None,
+        sample_every: int = 100,
+        log_every: int = 10,
+    ) -> Iterator[training.Loop]:
         """The frame of a hand-written training loop: resume, progress, a NaN guard, samples and checkpoints.
 
-            with run.loop(steps, variables, optimizer, sample=draw, sample_every=100) as loop:
+            with run.loop(steps, variables, [optimizer], sample=draw, sample_every=100) as loop:
                 for images in loop.batches(examples):
                     loop.log(train_step(images))
-            history = run.history("model", loop.history, loop.frames)
+            history = run.history("model", loop.history, loop.samples)
 
         Args:
             variables: all that the training changes: weights, random states, the optimizers' variables.
-            counter: the optimizer whose `iterations` count the steps.
-            options: those of training.Loop: sample, measure, log_every, sample_every.
+            optimizers: the `iterations` of the first count the steps.
+            sample: () -> uint8 array, taken before training, after every `sample_every` steps, and after the last.
+            measure: () -> {name: value}, called together with `sample`.
+            log_every: so many steps make one entry of the history, the mean of what they logged.
         """
-        checkpoint = self.checkpoint(name)
+        checkpoint = self.checkpoint(name, learning_rate_schedules=training.schedules(optimizers))
+        samples = training.Samples(sample_every, sample, measure)
 
         def save():
-            checkpoint.save(variables, {"history": loop.history, "pending": loop.pending}, loop.frames)
+            progress = {"history": loop.history, "pending": loop.pending, "marks": samples.marks}
+            checkpoint.save(variables, progress, samples.frames)
 
         with self.part("training"), training.Interrupts() as interrupts:
-            loop = training.Loop(steps, counter, save, interrupts, **options)
+            every = math.gcd(log_every, sample_every)
+            loop = training.Loop(steps, optimizers[0], save, interrupts, samples, every)
             if self.config.resume and (restored := checkpoint.restore(variables)):
                 loop.restore(**restored[0], frames=restored[1])
                 self.say(f"{name}: resumed at step {loop.step} of {steps}")
             yield loop
 
-    def history(self, name: str, entries: list[dict], frames: list[np.ndarray]) -> History:
+    def history(self, name: str, entries: list[dict], samples: training.Samples | None = None) -> History:
         """Keep a training's logs for metrics.csv, and hand them out by name."""
+        samples = samples or training.Samples(1)
         names = [key for key in entries[-1] if key != "epoch"] if entries else []
         for entry in entries:
             self.rows += [(name, entry["epoch"], key, entry[key]) for key in names if key in entry]
         values = {key: [entry.get(key, float("nan")) for entry in entries] for key in names}
-        return History([entry["epoch"] for entry in entries], values, frames)
+        measured = {key: [mark[key] for mark in samples.marks] for key in (samples.marks or [{}])[-1] if key != "step"}
+        steps = [mark["step"] for mark in samples.marks]
+        for key, its_values in measured.items():
+            self.rows += [(f"{name}, by step", step, key, value) for step, value in zip(steps, its_values, strict=True)]
+        return History([entry["epoch"] for entry in entries], values, samples.frames, steps, measured)
 
     def save_model(self, model: keras.Model, name: str) -> None:
         """Keep a trained model among the checkpoints, whole, for `load_model` in a later run."""
@@ -225,20 +274,25 @@ class Run:
 
     # Results
 
-    def metric(self, name: str, value: float, unit: str = "", expected=None, embedded=None) -> None:
-        """Keep a measured value.
+    def metric(self, name: str, value: float, unit: str = "", expected=None, embedded=None, spread=None) -> None:
+        """Keep a measured value. One that is not finite is kept as null: JSON has no infinity.
 
         Args:
             expected: (low, high) that the default preset gives on real data.
             embedded: the same on the embedded stand-ins.
+            spread: standard deviation of the value, where it is known.
         """
         value = float(value)
         bounds = (embedded if self.source == "embedded" else expected) if self.as_published else None
-        self.metrics[name] = {"value": value, "unit": unit, "expected": list(bounds) if bounds else None}
+        entry = {"value": value if math.isfinite(value) else None, "unit": unit}
+        self.metrics[name] = entry | {"expected": list(bounds) if bounds else None}
         verdict = ""
+        if spread is not None:
+            self.metrics[name]["spread"] = float(spread)
+            verdict = f"  ± {spread:.2g}"
         if bounds:
             inside = bounds[0] <= value <= bounds[1]
-            verdict = f"  ({'' if inside else 'NOT '}as expected: {bounds[0]:g} to {bounds[1]:g})"
+            verdict += f"  ({'' if inside else 'NOT '}as expected: {bounds[0]:g} to {bounds[1]:g})"
         self.say(f"{name}: {value:.4g} {unit}{verdict}")
 
     def figure(self, name: str, figure: matplotlib.figure.Figure, headline: bool = False) -> None:
@@ -258,9 +312,7 @@ class Run:
     def gif(self, name: str, frames: Sequence[np.ndarray], seconds: float = 6.0) -> None:
         """Write uint8 frames (height, width[, 3]) as an endless GIF of so many seconds; the last frame stays longer."""
         with self.part("figures"):
-            each = max(40, round(1000 * seconds / len(frames)))  # milliseconds; browsers slow down anything under 20
-            durations = [each] * (len(frames) - 1) + [1500] if len(frames) > 1 else each  # Pillow takes no list of one
-            imageio.mimsave(self._place(f"{name}.gif"), list(frames), duration=durations, loop=0)
+            figures.save_gif(frames, self._place(f"{name}.gif"), seconds)
 
     def text(self, name: str, content: str) -> None:
         """Write a text file such as a model summary."""
@@ -285,7 +337,7 @@ class Run:
         """Move what was written into place, file by file and the run card last; remove what only the last run wrote."""
         self.rows += [("result", "", name, metric["value"]) for name, metric in self.metrics.items()]
         with self._place("metrics.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("part", "epoch", "metric", "value"), *self.rows])
+            csv.writer(file, lineterminator="\n").writerows([("part", "epoch or step", "metric", "value"), *self.rows])
         files = sorted(str(path.relative_to(self.staging)) for path in self.staging.rglob("*") if path.is_file())
         card = self._place("run.json")
         card.write_text(json.dumps(self.card(files), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -335,39 +387,96 @@ class Run:
                 folder.rmdir()  # only if this run made it and left it empty
 
 
+def reset_keras() -> None:
+    """Give Keras the settings that the lessons were written for, whatever the reader's keras.json says.
+
+    Raises:
+        StudyError: where Keras was imported with another backend before (in a notebook).
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise StudyError(f"Keras runs on {keras.backend.backend()} here; restart Python with KERAS_BACKEND=tensorflow")
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.backend.clear_session()
+
+
+class Unbroken:
+    """Standard output that outlives its reader: `python src/10_MNIST_VAE.py | head -1` trains on, in silence."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with self._reader_may_leave():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._reader_may_leave():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _reader_may_leave(self):
+        try:
+            yield
+        except BrokenPipeError:  # the file descriptor now leads to nowhere, also for Python's own flush at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
 @contextlib.contextmanager
 def run(file: str, config_class: type[Config], presets: Presets, argv: Sequence[str] | None = None) -> Iterator[Run]:
     """The frame of a lesson's `main`: reads the flags, hands out the Run, publishes it at the end.
 
+    Without `argv`, the flags are those of the command line if the lesson is the program, and none in a notebook.
+
     What the reader can mend ends with one line on standard error and exit status 2 (a training that diverged: 1;
-    Ctrl-C: 130); nothing that was published before is touched then.
+    Ctrl-C: 130); nothing that was published before is touched then. What he cannot mend keeps its traceback.
     """
     name = Path(file).stem
     about = (sys.modules[config_class.__module__].__doc__ or "").split("\n")[0]
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    this = None
-    try:
-        config = command_line.parse(config_class, presets, arguments, f"python src/{name}.py", about)
-        remove_leftovers(config.output_dir, name)
-        command = shlex.join(["python", f"src/{name}.py", *(word for word in arguments if word != "--resume")])
-        this = Run(name, config, command_line.preset_config(config_class, presets, config.preset), command)
-        with this.strategy.scope():
-            yield this
-        if this.publishes:
-            this.publish()
-    except StudyError as problem:
-        _end(f"{name}: {problem}", problem.status)
-    except KeyboardInterrupt:
-        saved = this is not None and any(this.checkpoints.glob("*.npz"))
-        _end(f"{name}: interrupted" + (f"; go on with: {this.command} --resume" if saved else ""), 130)
-    except tf.errors.ResourceExhaustedError:
-        _end(f"{name}: out of memory; try a smaller --batch-size", 2)
-    except OSError as problem:
-        where = f"{problem.filename}: " if problem.filename else ""
-        _end(f"{name}: {where}{problem.strerror or problem}; free the place, or choose another --output-dir", 2)
-    finally:
-        if this is not None:
-            this.discard()
+    is_program = Path(sys.argv[0]).stem == name
+    arguments = list((sys.argv[1:] if is_program else []) if argv is None else argv)
+    this = config = None
+    with contextlib.redirect_stdout(Unbroken(sys.stdout)):
+        try:
+            config = command_line.parse(config_class, presets, arguments, f"python src/{name}.py", about)
+            remove_leftovers(config.output_dir, name)
+            command = shlex.join(["python", f"src/{name}.py", *(word for word in arguments if word != "--resume")])
+            this = Run(name, config, command_line.preset_config(config_class, presets, config.preset), command)
+            with this.strategy.scope():
+                yield this
+            if this.publishes:
+                this.publish()
+        except StudyError as problem:
+            _end(f"{name}: {problem}", problem.status)
+        except KeyboardInterrupt:
+            saved = this is not None and any(this.checkpoints.glob("*.npz"))
+            _end(f"{name}: interrupted" + (f"; go on with: {this.command} --resume" if saved else ""), 130)
+        except tf.errors.ResourceExhaustedError as problem:
+            if "OOM" not in str(problem):
+                raise
+            _end(f"{name}: out of memory; try a smaller --batch-size", 2)
+        except OSError as problem:
+            ours = config is not None and problem.errno in FOLDER and _is_below(problem.filename, config.output_dir)
+            if problem.errno not in DISK and not ours:
+                raise
+            where = f"{problem.filename}: " if problem.filename else ""
+            _end(f"{name}: {where}{problem.strerror}; free the place, or choose another --output-dir", 2)
+        finally:
+            if this is not None:
+                this.discard()
+
+
+def _is_below(path, folder: Path) -> bool:
+    """Whether a path that an OSError names is the folder, or lies in it or above it."""
+    path = Path(os.fsdecode(path or "")).absolute()
+    folder = folder.absolute()
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 def remove_leftovers(output_dir: Path, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What surrounds a training loop: batches that can be resumed, checkpoints, a guard against NaN."""
+"""What surrounds a training loop: batches that can be resumed, a schedule, checkpoints, a guard against NaN."""
 
 import io
 import json
@@ -69,6 +69,38 @@ class Batches:
         return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
+class Unpaired:
+    """Batches of two sources at once, (batch of the first, batch of the second), which belong together in no way.
+
+    Each source is shuffled by itself, so the two may have different numbers of examples: an epoch is one pass over
+    the longer one, and the shorter begins again meanwhile. Like Batches, it can begin at any step.
+    """
+
+    def __init__(self, first: Batches, second: Batches):
+        self.first, self.second = first, second
+        self.examples = max(first.examples, second.examples)
+        self.steps_per_epoch = max(first.steps_per_epoch, second.steps_per_epoch)
+
+    def dataset(self, first_step: int = 0) -> tf.data.Dataset:
+        """An endless dataset of pairs of batches that begins with pair number `first_step`."""
+        return tf.data.Dataset.zip((self.first.dataset(first_step), self.second.dataset(first_step)))
+
+
+def warm_up_cosine(peak: float, steps: int, warm_up: int = 0, start: float = 0.0):
+    """A learning rate that rises in a straight line from `start` to `peak`, then decays to zero along a cosine.
+
+    Args:
+        steps: of the whole training; the rate is zero after the last.
+        warm_up: steps of the rise; 0 begins at the peak.
+
+    Source: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5 (one period); Smith & Topin 2017, arXiv:1708.07120.
+    """
+    schedules = keras.optimizers.schedules
+    if warm_up == 0:
+        return schedules.CosineDecay(peak, max(1, steps))
+    return schedules.CosineDecay(start, max(1, steps - warm_up), warmup_target=peak, warmup_steps=warm_up)
+
+
 class Checkpoint:
     """One file that holds a training whole: variables, step, history, sample frames.
 
@@ -117,13 +149,19 @@ class Checkpoint:
         return header["progress"], frames
 
 
-def state(model: keras.Model) -> tuple[list, keras.Optimizer]:
-    """All that a training changes: weights, random state and optimizers; and the optimizer that counts the steps."""
+def state(model: keras.Model) -> tuple[list, list[keras.Optimizer]]:
+    """All that a training changes: weights, random state, optimizers' variables; and the optimizers themselves."""
     optimizers = [value for value in vars(model).values() if isinstance(value, keras.Optimizer)]
     for optimizer in optimizers:
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
-    return model.variables + [variable for optimizer in optimizers for variable in optimizer.variables], optimizers[0]
+    return model.variables + [variable for optimizer in optimizers for variable in optimizer.variables], optimizers
+
+
+def schedules(optimizers: list[keras.Optimizer]) -> list[dict]:
+    """What the learning rates depend on, for a checkpoint: a run with another schedule is another training."""
+    rates = [optimizer.get_config()["learning_rate"] for optimizer in optimizers]
+    return [rate["config"] for rate in rates if isinstance(rate, dict)]
 
 
 def check_finite(logs: dict, number: int, unit: str = "epoch") -> None:
@@ -159,12 +197,45 @@ class Interrupts:
         self.asked = True
 
 
-class Watch(keras.callbacks.Callback):
-    """Looks at every batch for NaN and for Ctrl-C, and calls `look`; after every epoch keeps history and checkpoint."""
+class Samples:
+    """Frames of the GIF and measurements: before the first step, after every `every` steps, and after the last.
 
-    def __init__(self, save: Callable, interrupts: Interrupts, history: list[dict], look: Callable):
+    Args:
+        sample: () -> uint8 array, a frame; measure: () -> {name: value}. Either may be None.
+    """
+
+    def __init__(self, every: int, sample: Callable | None = None, measure: Callable | None = None):
+        self.every, self.sample, self.measure = every, sample, measure
+        self.frames: list[np.ndarray] = []
+        self.marks: list[dict] = []  # {"step": ..., name: value} for every frame
+
+    def take(self, step: int) -> None:
+        """Draw and measure now."""
+        self.marks.append({"step": step, **(self.measure() if self.measure else {})})
+        if self.sample:
+            self.frames.append(self.sample())
+
+    def due(self, step: int, last: int) -> bool:
+        """Whether a frame belongs to this step."""
+        return step % self.every == 0 or step == last
+
+    def restore(self, marks: list[dict], frames: list[np.ndarray], last: int) -> None:
+        """Go on from a checkpoint, without the frame that was only drawn because --steps had ended a training there."""
+        kept = [place for place, mark in enumerate(marks) if self.due(mark["step"], last)]
+        self.marks = [marks[place] for place in kept]
+        self.frames = [frames[place] for place in kept] if frames else []
+
+
+class Watch(keras.callbacks.Callback):
+    """Checks every batch for NaN and Ctrl-C, then calls `each_step`; after every epoch keeps history and checkpoint.
+
+    last: number of the epoch after which this call of `fit` ends, from 1; Keras shows the planned number beside it.
+    """
+
+    def __init__(self, save: Callable, interrupts: Interrupts, history: list[dict], each_step: Callable):
         super().__init__()
-        self.save, self.interrupts, self.history, self.look, self.epoch = save, interrupts, history, look, 0
+        self.save, self.interrupts, self.history, self.each_step = save, interrupts, history, each_step
+        self.epoch, self.last = 0, None
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -176,7 +247,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         check_finite(logs, self.epoch)
-        self.look()
+        self.each_step()
 
     def on_epoch_end(self, epoch, logs=None):
         check_finite(logs, epoch)
@@ -184,17 +255,17 @@ class Watch(keras.callbacks.Callback):
             self.history.pop()  # the first part of an epoch that --steps had cut; now there are more
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
         self.save()
+        if epoch + 1 == self.last:
+            self.model.stop_training = True
 
 
 class Loop:
     """The bookkeeping of a hand-written training loop; `run.loop` makes it and says how it is used.
 
     Args:
-        save: called after every `sample_every` steps, after the last, and before an interrupt ends the training.
+        save: called after every `samples.every` steps, after the last, and before an interrupt ends the training.
         counter: an optimizer that takes one step in every step of the loop.
-        sample: () -> uint8 array, a frame of the GIF; measure: () -> {name: value}. Both are called before the first
-            step, after every `sample_every` steps, and after the last.
-        log_every: so many steps make one entry of the history, the mean of what they logged; divides sample_every.
+        log_every: so many steps make one entry of the history, the mean of what they logged; divides samples.every.
     """
 
     def __init__(
@@ -203,37 +274,34 @@ class Loop:
         counter: keras.Optimizer,
         save: Callable,
         interrupts: Interrupts,
-        sample: Callable | None = None,
-        measure: Callable | None = None,
-        log_every: int = 10,
-        sample_every: int = 100,
+        samples: Samples,
+        log_every: int,
     ):
         self.steps, self.counter, self.save, self.interrupts = steps, counter, save, interrupts
-        self.sample, self.measure, self.log_every, self.sample_every = sample, measure, log_every, sample_every
-        self.history, self.frames, self.pending, self.bar = [], [], [], None
+        self.samples, self.log_every = samples, log_every
+        self.history, self.pending, self.bar = [], [], None
 
     @property
     def step(self) -> int:
         """Steps taken so far."""
         return int(self.counter.iterations.numpy())
 
-    def batches(self, examples: Batches) -> Iterator:
+    def batches(self, examples: Batches | Unpaired) -> Iterator:
         """The batches of the steps that are left."""
-        if self.step == 0 and not self.history:
-            self.history.append({"epoch": 0})
-            self._look()
+        if not self.samples.marks:
+            self.samples.take(self.step)
         for batch in examples.dataset(self.step).take(self.steps - self.step):
             if self.interrupts.asked:
                 self.save()
                 raise KeyboardInterrupt
             yield batch
 
-    def restore(self, history: list[dict], pending: list[dict], frames: list[np.ndarray]) -> None:
+    def restore(self, history: list[dict], pending: list[dict], marks: list[dict], frames: list[np.ndarray]) -> None:
         """Go on from a checkpoint. What was only recorded because --steps had ended the training there is dropped."""
-        self.history, self.pending, self.frames = history, pending, frames
+        self.history, self.pending = history, pending
         if self.step < self.steps:
             self.history = [entry for entry in history if entry["epoch"] % self.log_every == 0]
-            self.frames = frames[: 1 + self.step // self.sample_every]
+        self.samples.restore(marks, frames, self.steps)
 
     def log(self, logs: dict) -> None:
         """To be called at the end of every step, with its losses and the like (scalars)."""
@@ -241,21 +309,15 @@ class Loop:
         check_finite(logs, step - 1, "step")
         self._show(step, logs)
         self.pending.append(logs)
-        look = step % self.sample_every == 0 or step == self.steps
-        if look or step % self.log_every == 0:
+        due = self.samples.due(step, self.steps)
+        if due or step % self.log_every == 0:
             means = {name: sum(entry[name] for entry in self.pending) / len(self.pending) for name in logs}
             self.history.append({"epoch": step, **means})
         if step % self.log_every == 0:
             self.pending = []
-        if look:
-            self._look()
+        if due:
+            self.samples.take(step)
             self.save()
-
-    def _look(self) -> None:
-        if self.measure:
-            self.history[-1].update(self.measure())
-        if self.sample:
-            self.frames.append(self.sample())
 
     def _show(self, step: int, logs: dict) -> None:
         """A progress bar in a terminal, else ten lines in all."""

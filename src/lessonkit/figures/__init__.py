@@ -1,5 +1,6 @@
 """Figures in one style: image grids, curves, confusion matrices, model diagrams."""
 
+import io
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,11 +9,18 @@ import keras
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
+from sklearn.metrics import ConfusionMatrixDisplay
 
-# Okabe and Ito's palette: tells apart for colour-blind readers, too.
+# Okabe and Ito's palette: colour-blind readers can tell these colours apart, too.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
+# Fonts with the letters of Korean, Chinese and Japanese on macOS, Linux and Windows: names of files may have them.
+FONTS = ["Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "AppleGothic", "Malgun Gothic"]
+FONTS += ["Arial Unicode MS", "Noto Sans CJK JP", "WenQuanYi Micro Hei"]
+PALETTE_ERROR = 2.0  # levels of 255, root mean square: up to here a palette of 256 colours cannot be seen
 matplotlib.rcParams.update(
     {
         "axes.prop_cycle": matplotlib.cycler(color=COLORS),
@@ -22,30 +30,71 @@ matplotlib.rcParams.update(
         "axes.titlesize": 11,
         "figure.dpi": 110,
         "figure.titlesize": 12,
+        "font.family": ["DejaVu Sans", *sorted(set(FONTS) & set(font_manager.get_font_names()), key=FONTS.index)],
         "font.size": 10,
         "grid.alpha": 0.3,
         "image.cmap": "gray",
         "image.interpolation": "nearest",
         "legend.frameon": False,
+        "text.parse_math": False,  # a file may be called 50$_off_$20.png
     }
 )
 
 
 def subplots(rows: int = 1, columns: int = 1, width: float = 8.0, height: float = 3.5, title: str = "", **options):
-    """`plt.subplots` with the house's layout; width and height in inches, of the whole figure."""
+    """`plt.subplots` with a constrained layout; width and height in inches, of the whole figure."""
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
     if title:
         figure.suptitle(title)
     return figure, axes
 
 
+def drawable(text: str) -> str:
+    """The text with a "?" for every character that none of the installed fonts has."""
+    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in matplotlib.rcParams["font.family"]]
+    return "".join(
+        letter if letter.isspace() or any(font.get_char_index(ord(letter)) for font in fonts) else "?"
+        for letter in text
+    )
+
+
+def make_drawable(figure: Figure) -> None:
+    """Replace, in every text of a figure, what cannot be drawn: names of files and prompts come from outside."""
+    for text in figure.findobj(Text):
+        text.set_text(drawable(text.get_text()))
+
+
 def save(figure: Figure, path: Path, small_print: str) -> None:
     """Write a figure as PNG with small print below it, one line where it fits, and free it."""
     small_print = small_print.replace(" ", "\u00a0").replace("·\u00a0", "· ")  # it may break behind a dot only
-    small_print = textwrap.fill(small_print, int(figure.get_figwidth() / 0.051))  # inches a character
+    small_print = textwrap.fill(small_print, int(figure.get_figwidth() / 0.051))  # inches per character
     figure.text(0.995, -0.01, small_print, ha="right", va="top", fontsize=7, color="#666666")
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.08)
+    make_drawable(figure)
+    content = io.BytesIO()
+    figure.savefig(content, bbox_inches="tight", pad_inches=0.08)
     plt.close(figure)
+    with_palette(Image.open(content).convert("RGB")).save(path, "PNG", optimize=True)
+
+
+def with_palette(image: Image.Image) -> Image.Image:
+    """An RGB image with a palette of at most 256 colours, a third of the bytes; unchanged where that would show."""
+    reduced = image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    error = np.asarray(reduced.convert("RGB"), np.float32) - np.asarray(image, np.float32)
+    return reduced if np.sqrt(np.mean(error**2)) <= PALETTE_ERROR else image
+
+
+def save_gif(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
+    """Write uint8 frames (height, width[, 3]) as an endless GIF; the last frame stays for a moment.
+
+    Raises:
+        ValueError: for frames of different sizes, which no GIF can hold.
+    """
+    if len({frame.shape for frame in frames}) != 1:
+        raise ValueError(f"frames of different sizes: {sorted({frame.shape for frame in frames})}")
+    each = max(40, round(1000 * seconds / len(frames)))  # milliseconds; browsers slow down anything under 20
+    images = [Image.fromarray(frame) for frame in frames]
+    durations = [each] * (len(images) - 1) + [1500]
+    images[0].save(path, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
 
 
 def show_image(axes, image: np.ndarray) -> None:
@@ -156,6 +205,7 @@ def animate(figure: Figure, draw: Callable, states: Iterable) -> list[np.ndarray
     frames = []
     for state in states:
         draw(state)
+        make_drawable(figure)
         figure.canvas.draw()
         figure.set_layout_engine("none")  # what the first frame settled: without it the axes would tremble
         frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
@@ -165,23 +215,25 @@ def animate(figure: Figure, draw: Callable, states: Iterable) -> list[np.ndarray
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
     """Per cent of each true class (row) that was predicted as each class (column); labels and predictions (n,)."""
-    count = len(class_names)
-    matrix = np.bincount(np.ravel(labels).astype(int) * count + np.ravel(predictions), minlength=count**2)
-    matrix = matrix.reshape(count, count) / np.maximum(matrix.reshape(count, count).sum(axis=1, keepdims=True), 1)
-    accuracy = np.mean(np.ravel(labels) == np.ravel(predictions))
-    figure, axes = subplots(width=6.6, height=5.6, title=f"{title}: {accuracy:.1%} right")
-    axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+    labels, predictions = np.ravel(labels), np.ravel(predictions)
+    figure, axes = subplots(width=6.6, height=5.6, title=f"{title}: {np.mean(labels == predictions):.1%} correct")
+    display = ConfusionMatrixDisplay.from_predictions(
+        labels,
+        predictions,
+        labels=range(len(class_names)),
+        display_labels=class_names,
+        normalize="true",
+        cmap="Blues",
+        colorbar=False,
+        xticks_rotation=45,
+        im_kw={"vmin": 0, "vmax": 1},
+        ax=axes,
+    )
     axes.grid(False)
-    axes.set_xticks(range(count), class_names, rotation=45, ha="right")
-    axes.set_yticks(range(count), class_names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    for row, column in np.ndindex(count, count):
-        if matrix[row, column] >= 0.005:
-            color = "white" if matrix[row, column] > 0.5 else "black"
-            axes.text(
-                column, row, f"{100 * matrix[row, column]:.0f}", ha="center", va="center", color=color, fontsize=8
-            )
+    axes.set(xlabel="predicted class", ylabel="true class")
+    for (row, column), cell in np.ndenumerate(display.text_):
+        share = display.confusion_matrix[row, column]
+        cell.set(text=f"{100 * share:.0f}" if share >= 0.005 else "", fontsize=8)
     figure.text(0.02, 0.01, "numbers: % of the true class", fontsize=8, color="#666666")
     return figure
 
