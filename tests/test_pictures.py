@@ -15,6 +15,8 @@ from lessonkit.datasets import pictures
 import numpy as np
 import pytest
 from conftest import REPOSITORY, without_start_up_log
+from hypothesis import given, settings
+from hypothesis import strategies as any_of
 from PIL import Image
 
 LARGE = pictures.Frame(most_pixels=10**6)
@@ -164,6 +166,44 @@ def test_a_picture_one_pixel_wide(tmp_path):
         pictures.read(path, pictures.Frame(10**6, least=48))
 
 
+MODES = {  # every mode, in a format that keeps it
+    "1": "png", "L": "png", "LA": "png", "P": "png", "RGB": "jpg", "RGBA": "png", "CMYK": "jpg", "I;16": "png",
+    "I": "tiff", "F": "tiff", "YCbCr": "jpg",
+}  # fmt: skip
+SIDES = any_of.one_of(any_of.integers(1, 700), any_of.integers(1, 60), any_of.sampled_from([1000, 1999, 3001]))
+
+
+@given(
+    mode=any_of.sampled_from(sorted(MODES)),
+    size=any_of.tuples(SIDES, SIDES),
+    orientation=any_of.sampled_from([1, 3, 6, 8]),
+    most_pixels=any_of.sampled_from([2_000, 9_999, 100_000]),
+    height=any_of.sampled_from([None, 75, 240]),
+    least=any_of.sampled_from([1, 48, 75]),
+)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+def test_every_size_and_mode_gives_a_picture_or_one_line(
+    tmp_path_factory, mode, size, orientation, most_pixels, height, least
+):
+    """Portrait or panorama, odd or even, upright or turned: the size is the one that was promised, or it is refused."""
+    path = tmp_path_factory.getbasetemp() / f"any.{MODES[mode]}"
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.new(mode, size).save(path, exif=exif)
+    upright = size if orientation < 5 else size[::-1]
+    frame = pictures.Frame(most_pixels, height, least)
+    try:
+        picture = pictures.read(path, frame)
+    except StudyError as problem:
+        assert min(frame.fit(*upright)) < least
+        assert str(problem).startswith(f"{path}: too narrow") and "\n" not in str(problem)
+    else:
+        assert picture.dtype == np.uint8 and picture.shape == (*frame.fit(*upright)[::-1], 3)
+        assert min(picture.shape[:2]) >= least
+        assert picture[..., 0].size <= most_pixels + sum(picture.shape) or min(picture.shape[:2]) == 1
+        assert height is None or picture.shape[0] <= height
+
+
 @pytest.mark.parametrize(("mode", "ending"), [("RGB", "jpg"), ("I;16", "png"), ("P", "png"), ("RGBA", "png")])
 def test_a_large_picture_is_reduced(tmp_path, mode, ending):
     """Reduced first and then scaled, it is the same picture."""
@@ -248,8 +288,35 @@ def test_no_picture(tmp_path, content):
 def test_no_file(tmp_path):
     with pytest.raises(StudyError, match="none.jpg: no such picture"):
         pictures.read(tmp_path / "none.jpg", LARGE)
-    with pytest.raises(StudyError, match=re.escape(str(tmp_path))):
+    with pytest.raises(StudyError, match=re.escape(f"{tmp_path}: a folder; name one of the pictures in it")):
         pictures.read(tmp_path, LARGE)
+
+
+@pytest.mark.parametrize("address", ["https://example.com/a/b.jpg", "http://example.com/b.png"])
+def test_a_web_address(address):
+    with pytest.raises(StudyError, match=f"{address}: a web address; download the picture"):
+        pictures.read(Path(address), LARGE)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"hevc"])
+@pytest.mark.parametrize("name", ["IMG_0001.HEIC", "renamed.jpg"])
+def test_a_telephones_picture(tmp_path, name, brand):
+    path = tmp_path / name
+    path.write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(500))
+    with pytest.raises(StudyError, match=f"{name}: not a picture .*HEIC: save it as JPEG .*sips") as problem:
+        pictures.read(path, LARGE)
+    assert "\n" not in str(problem.value)
+
+
+def test_a_tilde_in_quotes(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    stored(tmp_path / "mine.png", Image.new("RGB", (50, 40), "red"))
+    assert pictures.read(Path("~/mine.png"), LARGE).shape == (40, 50, 3)
+    with pytest.raises(StudyError, match="none.png: no such picture"):
+        pictures.read(Path("~/none.png"), LARGE)
+    with pytest.raises(StudyError, match="~nobody_of_this_name/mine.png: "):
+        pictures.read(Path("~nobody_of_this_name/mine.png"), LARGE)
 
 
 # Which picture is taken
@@ -276,8 +343,9 @@ def test_a_readers_picture_comes_first(tmp_path):
 
 def test_paintings_of_the_data_folder(tmp_path):
     (tmp_path / "photos").mkdir()
-    for name in ("a.jpg", "b.JPG", "starry_night.jpg", "z.png", "notes.txt"):
-        if name.endswith("txt"):
+    hidden = ("._a.jpg", "._starry_night.jpg", ".DS_Store")  # what a Mac leaves on foreign disks
+    for name in ("a.jpg", "b.JPG", "starry_night.jpg", "z.png", "notes.txt", *hidden):
+        if name.endswith("txt") or name in hidden:
             (tmp_path / "photos" / name).write_text("no picture")
         else:
             stored(tmp_path / "photos" / name, Image.new("RGB", (50, 40)))

@@ -21,6 +21,7 @@ PAINTING = "starry_night.jpg"  # taken first where the data folder's photos/ hol
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 WHITES = (1, 255, 65535)  # greyscale of more than 8 bits says nowhere what white is: the least of these that fits
 REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F")  # modes in which neighbours may be averaged
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values for pictures that lie on their side
 ADDRESS = re.compile(r"(https?|ftp):/+(.*)", re.IGNORECASE)  # a path has lost one of the two slashes
 HEIC = re.compile(rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", re.DOTALL)  # how a telephone's pictures begin
 
@@ -52,7 +53,8 @@ def photograph(run: "Run", path: Path | None, name: str, frame: Frame) -> Pictur
     """The reader's picture, else the photograph 'china' or 'flower' of scikit-learn."""
     if path is not None:
         return _record(run, Picture(path.name, read(path, frame)), "real", "the reader")
-    picture = Picture(f"{name}.jpg", _scaled(Image.fromarray(embedded.photographs()[name]), frame, name))
+    image = Image.fromarray(embedded.photographs()[name])
+    picture = Picture(f"{name}.jpg", _scaled(image, image.size, frame, name))
     credit, address = embedded.CREDITS[name].rsplit(", ", 1)  # the photographer stands below every figure
     return _record(run, picture, "real", f"scikit-learn, {address}", credit)
 
@@ -100,12 +102,15 @@ def read(path: Path, frame: Frame) -> np.ndarray:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 wanted = max(math.prod(frame.fit(*image.size)), math.prod(frame.fit(*image.size[::-1])))
-                image.draft("RGB", _at_least(image.size, wanted))  # a JPEG is decoded at a half, quarter or eighth
+                full = image.size
+                drafted = image.draft("RGB", _at_least(full, wanted))  # a JPEG is decoded at a half, quarter or eighth
                 image.load()
+                full = full if drafted else image.size  # Pillow turns a TIFF while it loads it
                 image = image if image.mode in REDUCIBLE else _eight_bits(image)
                 factor = math.isqrt(image.width * image.height // (4 * wanted))
-                image = ImageOps.exif_transpose(image.reduce(factor) if factor > 1 else image)
-                return _scaled(_rgb(_eight_bits(image)), frame, str(path))
+                image = image.reduce(factor) if factor > 1 else image
+                full = full[::-1] if image.getexif().get(ORIENTATION, 1) in SIDEWAYS else full
+                return _scaled(_rgb(_eight_bits(ImageOps.exif_transpose(image))), full, frame, str(path))
     except StudyError:
         raise
     except FileNotFoundError:
@@ -158,8 +163,9 @@ def _rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
-def _scaled(image: Image.Image, frame: Frame, name: str) -> np.ndarray:
-    width, height = frame.fit(*image.size)
+def _scaled(image: Image.Image, full: tuple[int, int], frame: Frame, name: str) -> np.ndarray:
+    """Pixels of a picture whose full size was `full`: reducing rounds, which changes the shape of a narrow picture."""
+    width, height = frame.fit(*full)
     if min(width, height) < frame.least:
         raise StudyError(
             f"{name}: too narrow: scaled to {width} x {height} pixels, where the network needs {frame.least} each way"
