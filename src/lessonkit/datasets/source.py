@@ -183,7 +183,7 @@ def fetch(run: "Run", download: Download) -> Path:
     target = keras_home() / download.file
     if target.exists():
         if download.hash and pooch.file_hash(target, download.algorithm) != download.hash:
-            raise LookupError(f"{target} is not the expected file (wrong hash; it is left as it is, move it away)")
+            raise LookupError(f"{target} is not the expected file (wrong hash; left as it is, move it away)")
         return target
     if not download.automatic and run.config.data != "real":
         raise LookupError(f"{download.megabytes:,} MB are downloaded only with --data real")

@@ -1,4 +1,4 @@
-"""Ten kinds of small coloured drawings which stand in for CIFAR-10 when no download is possible."""
+"""Ten kinds of small coloured drawings, the stand-in for CIFAR-10 when no download is possible."""
 
 import cmath
 
@@ -160,7 +160,7 @@ RECIPES = (  # drawing, colours of the body, colours of the accent, scenes: no s
 
 
 def _background(rng: np.random.Generator, scene: str) -> Image.Image:
-    """A sky over a ground with soft spots, blown up from 16 x 8 colours to SIZE * FINE pixels a side."""
+    """A sky over a ground with soft spots, enlarged from 16 x 8 colours to SIZE * FINE pixels a side."""
     sky, horizon, ground = np.array(SCENES[scene]) + rng.integers(-20, 21, (3, 1)) + rng.integers(-12, 13, 3)
     rows, level = np.arange(16).reshape(16, 1, 1), rng.integers(5, 12)
     colours = np.where(rows < level, sky + (horizon - sky) * rows / level, ground + 3 * (rows - level))

@@ -1,4 +1,4 @@
-"""Pictures for style transfer without a network: two photographs that scikit-learn brings, a painting made by code."""
+"""Pictures for style transfer without a network: two photographs from scikit-learn, and a painting drawn by code."""
 
 import numpy as np
 from PIL import Image, ImageDraw
