@@ -9,6 +9,7 @@ from lessonkit.config import Config, StudyError
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import load_lesson
 
 
@@ -36,7 +37,8 @@ def lesson_06(tmp_path_factory):
     model = lesson.build_model(lesson.Config())
     np.savez(folder / "weights.npz", **lesson.half_precision(model))
     (folder / "model.json").write_text(model.to_json())
-    card = {"data": [{"name": "CIFAR-10", "source": "embedded"}], "metrics": {"test_accuracy": {"value": 0.123}}}
+    card = {"preset": "default", "data": [{"name": "drawn objects", "source": "embedded"}]}
+    card["metrics"] = {"test_accuracy": {"value": 0.123}}
     (folder / "run.json").write_text(json.dumps(card))
     return types.SimpleNamespace(folder=folder, model=model)
 
@@ -60,33 +62,67 @@ def test_convnet_of_lesson_06_gives_the_same_answers(lesson_06):
     np.testing.assert_allclose(got, wanted, atol=5e-3)
     again = backbones.cifar10_convnet(run, lesson_06.folder).model.predict(pictures(), verbose=0)
     assert (got == again).all()
-    assert run.weights[0][0] == "convnet of lesson 06"
-    assert "embedded" in run.weights[0][1] and backbone.source == "embedded" and "12.3%" in run.weights[0][1]
+    assert run.weights[0][0] == "your convnet of lesson 06"
+    assert "drawn objects, embedded" in run.weights[0][1] and "12.3%" in run.weights[0][1]
     assert not backbone.model.trainable_weights
 
 
 def test_convnet_takes_any_size_and_its_layers_can_be_read(lesson_06):
     backbone = backbones.cifar10_convnet(FakeRun(), lesson_06.folder)
     assert backbone.layers == ("relu1", "relu2", "relu3", "relu4", "relu5")
-    outputs = backbone.reading(["relu2", "relu5"])(backbone.preprocess(pictures(48)))
+    outputs = backbone.feature_extractor(["relu2", "relu5"])(backbone.preprocess(pictures(48)))
     assert {name: output.shape for name, output in outputs.items()} == {
         "relu2": (3, 12, 12, 64),
         "relu5": (3, 6, 6, 128),
     }
-    alone = backbone.reading(["relu2"])(backbone.preprocess(pictures(48)))
+    alone = backbone.feature_extractor(["relu2"])(backbone.preprocess(pictures(48)))
     np.testing.assert_array_equal(alone["relu2"], outputs["relu2"])
 
 
-def test_a_mean_takes_the_place_of_each_maximum(lesson_06):
+def test_smooth_downsamples_by_means(lesson_06):
     backbone = backbones.cifar10_convnet(FakeRun(), lesson_06.folder)
-    mean = backbone.averaged()
-    kinds = {type(layer).__name__ for layer in mean.model.layers}
-    assert "AveragePooling2D" in kinds and "MaxPooling2D" not in kinds and not mean.model.trainable_weights
-    assert mean.layers == backbone.layers
-    for before, after in zip(backbone.model.get_weights(), mean.model.get_weights(), strict=True):
+    smooth = backbone.smooth()
+    kinds = {type(layer).__name__ for layer in smooth.model.layers}
+    assert "AveragePooling2D" in kinds and "MaxPooling2D" not in kinds and not smooth.model.trainable_weights
+    assert smooth.layers == backbone.layers
+    for before, after in zip(backbone.model.get_weights(), smooth.model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
-    maximum, average = (np.asarray(each.reading(["pool1"])(pictures(48))["pool1"]) for each in (backbone, mean))
-    assert maximum.shape == average.shape and (maximum >= average).all() and np.abs(maximum - average).max() > 0
+    maximum, mean = (
+        np.asarray(each.feature_extractor(["pool1"])(pictures(48))["pool1"]) for each in (backbone, smooth)
+    )
+    assert maximum.shape == mean.shape and (maximum >= mean).all() and np.abs(maximum - mean).max() > 0
+
+
+@pytest.mark.parametrize("strides", [1, 2, (2, 1)])
+def test_smooth_averages_what_strides_would_skip(strides):
+    """A strided convolution is one without strides, of which positions are skipped: here they are averaged."""
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3, strides, name="conv")(inputs))
+    smooth = backbones.Backbone("one", model, lambda images: images, ("conv",)).smooth().model
+    image = np.random.default_rng(0).normal(size=(1, 18, 20, 3)).astype("float32")
+    kernel, bias = model.get_weights()
+    full = keras.ops.conv(image, kernel, 1, "same") + bias
+    expected = full if strides == 1 else keras.ops.average_pool(full, strides, strides)
+    np.testing.assert_allclose(smooth(image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "inception_v3"])
+def test_every_pixel_counts_alike_after_smoothing(name):
+    """With strides and maxima some rows of pixels have much larger gradients than their neighbours, always the same."""
+    keras.utils.set_random_seed(2)
+    network = backbones.NETWORKS[name]
+    backbone = backbones.Backbone(name, network.build(weights=None, include_top=False), network.preprocess, ())
+    layer = {"squeezenet": "fire2_concat", "inception_v3": "mixed0"}[name]
+    image = tf.constant(np.random.default_rng(0).normal(128, 40, (1, 128, 128, 3)), tf.float32)
+    uneven = []
+    for each in (backbone, backbone.smooth()):
+        extractor = each.feature_extractor([layer])
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            loss = tf.reduce_sum(extractor(each.preprocess(image), training=False)[layer] ** 2)
+        rows = np.square(tape.gradient(loss, image)[0, 32:96]).mean(axis=(1, 2)).reshape(16, 4).mean(axis=0)
+        uneven.append(rows.max() / rows.min())
+    assert uneven[1] < 1.35 < 1.6 < uneven[0], uneven
 
 
 @pytest.mark.parametrize("file", ["weights.npz", "model.json", "run.json"])
@@ -121,10 +157,49 @@ def test_weights_that_do_not_fit_give_one_line(copied, harm):
     assert "\n" not in str(problem.value)
 
 
+# The convnet that is kept
+
+
+def test_a_run_of_lesson_06_changes_the_kept_convnet_only_when_asked(lesson_06, tmp_path, monkeypatch):
+    """Lesson 06 publishes to output/; what lessons 16 and 17 use without ImageNet does not depend on it."""
+    monkeypatch.setattr(backbones, "LESSON_06", lesson_06.folder)  # a reader's run on drawn objects
+    run = FakeRun()
+    kept = backbones.load(run, "cifar10_convnet")
+    assert run.weights[0][0] == "convnet of lesson 06" and "CIFAR-10, real" in run.weights[0][1]
+    own = backbones.load(run, "cifar10_convnet", lesson_06.folder)
+    assert run.weights[1][0] == "your convnet of lesson 06" and "drawn objects, embedded" in run.weights[1][1]
+    assert np.abs(kept.model.get_weights()[0] - own.model.get_weights()[0]).max() > 0
+
+
+def test_the_kept_convnet_is_from_the_default_preset_on_real_data():
+    card = json.loads((backbones.KEPT / "run.json").read_text())
+    assert card["preset"] == "default" and {entry["source"] for entry in card["data"]} == {"real"}
+    assert sum((backbones.KEPT / name).stat().st_size for name in backbones.FILES) < 1_000_000
+
+
+def test_only_a_default_run_on_real_data_is_kept(copied, tmp_path):
+    place = tmp_path / "kept"
+    card = json.loads((copied / "run.json").read_text())
+    for change in ({}, {"preset": "smoke", "data": [{"name": "CIFAR-10", "source": "real"}]}, {"data": []}):
+        (copied / "run.json").write_text(json.dumps(card | change))
+        with pytest.raises(StudyError, match="only the default preset on real data"):
+            backbones.keep(copied, place)
+    assert not place.exists()
+    (copied / "run.json").write_text(json.dumps(card | {"data": [{"name": "CIFAR-10", "source": "real"}]}))
+    assert "12.3%" in backbones.keep(copied, place)
+    for name in backbones.FILES:
+        assert (place / name).read_bytes() == (copied / name).read_bytes()
+    with pytest.raises(StudyError, match="no run of lesson 06"):
+        backbones.keep(tmp_path / "nowhere", place)
+
+
+# ImageNet's weights
+
+
 @pytest.fixture
 def no_lesson_06(monkeypatch, lesson_06):
-    """The stand-in of every test: never the published weights."""
-    monkeypatch.setattr(backbones, "LESSON_06", lesson_06.folder)
+    """The stand-in of every test: never the kept weights."""
+    monkeypatch.setattr(backbones, "KEPT", lesson_06.folder)
 
 
 @pytest.mark.parametrize("name", list(backbones.NETWORKS))
@@ -168,6 +243,14 @@ def small_network(monkeypatch):
     )
     monkeypatch.setitem(backbones.NETWORKS, "vgg19", network)
     return build
+
+
+def test_hidden_files_are_no_weights(small_network, tmp_path, no_lesson_06):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "._vgg19_mine.weights.h5").write_bytes(b"what macOS leaves beside a file")
+    assert backbones.load(FakeRun(data_dir=tmp_path), "vgg19").name == "cifar10_convnet"
+    small_network(None, False).save_weights(tmp_path / "weights" / "vgg19_mine.weights.h5")
+    assert backbones.load(FakeRun(data_dir=tmp_path), "vgg19").name == "vgg19"
 
 
 def test_weights_from_the_data_folder_or_a_path(small_network, tmp_path):
