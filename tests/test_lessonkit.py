@@ -154,6 +154,20 @@ def test_letters_that_no_font_has_become_question_marks(monkeypatch):
     assert figures.drawable("pagoda é α 사진") == "pagoda é α ??"
 
 
+def test_logarithmic_axes_show_powers_not_formulas(tmp_path):
+    figure, axes = figures.subplots()
+    axes.plot([1, 2, 3], [1e-7, 1e-3, 1])
+    axes.set_yscale("log")
+    narrow = axes.inset_axes([0.5, 0.5, 0.4, 0.4])
+    narrow.plot([1, 2], [2, 5])
+    narrow.set_yscale("log")
+    figures.save(figure, tmp_path / "figure.png", small_print="")
+    wide = [label.get_text() for label in axes.get_yticklabels()]
+    assert "10⁻⁴" in wide or "10⁻³" in wide
+    labels = [*wide, *(label.get_text() for label in narrow.get_yticklabels(which="both"))]
+    assert not any("$" in label or "{" in label for label in labels)
+
+
 def test_a_palette_only_where_it_does_not_show():
     few = Image.fromarray(np.kron(np.arange(200, dtype=np.uint8).reshape(10, 20), np.ones((4, 4), np.uint8))).convert(
         "RGB"

@@ -1,8 +1,8 @@
 """Judges of generated images: small classifiers of the project's own, where Inception's weights cannot be had.
 
 A judge is trained on the training data of the lesson that it serves. It sees no generated image during its training,
-so it can classify generated images (class coverage), and Fréchet and kernel distances are taken between the features of
-its last hidden layer. Numbers of one judge compare runs on one data set; they cannot be compared with another network's.
+so it can classify generated images (class coverage), and Fréchet and kernel distances are taken between the features
+of its last hidden layer. Numbers of one judge compare runs on one data set; another network's cannot be compared.
 """
 
 import dataclasses

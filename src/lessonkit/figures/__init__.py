@@ -1,6 +1,7 @@
 """Figures in one style: image grids, curves, confusion matrices, model diagrams."""
 
 import io
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ import keras
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib import font_manager
+from matplotlib import font_manager, ticker
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -20,6 +22,7 @@ COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 # Fonts with the letters of Korean, Chinese and Japanese on macOS, Linux and Windows: names of files may have them.
 FONTS = ["Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "AppleGothic", "Malgun Gothic"]
 FONTS += ["Arial Unicode MS", "Noto Sans CJK JP", "WenQuanYi Micro Hei"]
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PALETTE_ERROR = 2.0  # levels of 255, root mean square: up to here a palette of 256 colours cannot be seen
 matplotlib.rcParams.update(
     {
@@ -50,18 +53,31 @@ def subplots(rows: int = 1, columns: int = 1, width: float = 8.0, height: float 
 
 
 def drawable(text: str) -> str:
-    """The text with a "?" for every character that none of the installed fonts has."""
+    """The text with a "?" for every character that none of the installed fonts has, and a space for a tab."""
     fonts = [font_manager.get_font(font_manager.findfont(name)) for name in matplotlib.rcParams["font.family"]]
     return "".join(
-        letter if letter.isspace() or any(font.get_char_index(ord(letter)) for font in fonts) else "?"
-        for letter in text
+        letter if letter == "\n" or any(font.get_char_index(ord(letter)) for font in fonts) else "?"
+        for letter in text.replace("\t", " ")
     )
+
+
+class Powers(ticker.LogFormatterSciNotation):
+    """Powers of ten in Unicode, 2×10⁻⁴, where Matplotlib would write a formula."""
+
+    def __call__(self, x, pos=None):
+        formula = super().__call__(x, pos).removeprefix("$\\mathdefault{").removesuffix("}$").replace("\\times", "×")
+        return re.sub(r"\^\{(\S+)\}", lambda power: power[1].replace("−", "-").translate(SUPERSCRIPTS), formula)
 
 
 def make_drawable(figure: Figure) -> None:
     """Replace, in every text of a figure, what cannot be drawn: names of files and prompts come from outside."""
     for text in figure.findobj(Text):
         text.set_text(drawable(text.get_text()))
+    for axis in figure.findobj(Axis):
+        if isinstance(axis.get_major_formatter(), ticker.LogFormatter):
+            axis.set_major_formatter(Powers())
+        if isinstance(axis.get_minor_formatter(), ticker.LogFormatter):
+            axis.set_minor_formatter(Powers(labelOnlyBase=False))
 
 
 def save(figure: Figure, path: Path, small_print: str) -> None:
@@ -195,7 +211,7 @@ def curves(epochs: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[flo
             )
         cell.set_xlabel("epoch")
         cell.set_ylabel(unit)
-        cell.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True))
+        cell.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
         cell.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=8)  # above: it hides no line
     return figure
 
