@@ -1,26 +1,24 @@
 """05 · What Keras is made of: layers, losses, optimizers, metrics, and the fit that ties them together.
 
 Lesson 04 wrote everything by hand: variables, gradient, step. Keras wraps the same things into a few kinds of parts,
-and each kind can be written anew when the one you need is not on the shelf:
+and each kind can be written anew where the built-in ones do not suffice:
 
-    layer       holds weights and turns a tensor into a tensor      here: SimpleDense, equal to keras.layers.Dense
-    loss        one number to lower, with a gradient everywhere     here: cross-entropy of logits
-    optimizer   turns gradients into steps                          here: RMSprop, beside Adam and SGD
-    metric      a number for people, gathered over many batches     here: accuracy, and a WorstClassAccuracy of our own
+    layer       holds weights and turns a tensor into a tensor        here: SimpleDense, equal to keras.layers.Dense
+    loss        one number to minimise, differentiable                here: cross-entropy of logits
+    optimizer   turns gradients into steps                            here: RMSprop, beside Adam and SGD
+    metric      a number for people, accumulated over many batches    here: accuracy, and our own WorstClassAccuracy
 
-`compile` ties them to a model, `fit` trains, `evaluate` measures, `predict` answers. The task is the "hello world" of
-the field, MNIST through 784 - 64 - 64 - 10. A layer computes y = f(x W + b). The last one has no f: it gives ten
-logits z, and the loss takes the softmax into itself,
+`compile` ties them to a model, `fit` trains, `evaluate` measures, `predict` returns outputs. The task is the "hello
+world" of the field, MNIST through 784 - 64 - 64 - 10.
 
-    p(y | x) = exp(z_y) / sum_k exp(z_k)        loss = - log p(y | x) = log sum_k exp(z_k) - z_y
+One fifth of the training digits is held out for validation: choices (how many epochs, which optimizer) are made on it,
+and the test digits are evaluated once. A second, small training shows what validation data are for: with few digits the
+network overfits, and early stopping chooses the epoch before it does.
 
-because the right-hand side never takes the logarithm of a number that was rounded to 0. One fifth of the training
-digits is held out: choices (how many epochs, which optimizer) are made on it, and the test digits are looked at once.
+You will see: the test digits with the highest loss, curves drawn where they belong, four optimizers from the same
+start, overfitting and early stopping, the confusion matrix, and what training changed in the first layer.
 
-What you will see: the digits that the network is most wrong about, the curves drawn where they belong, four optimizers
-from the same start, what is taken for what, and what training changed in the first layer.
-
-Run:    python src/05_MNIST_layers_and_training.py       about 20 seconds on two CPU cores
+Run:    python src/05_MNIST_layers_and_training.py       about 30 seconds on two CPU cores
 Makes:  output/05_MNIST_layers_and_training.png and output/05_MNIST_layers_and_training/
 Source: Chollet, Deep Learning with Python, 2nd edition, 2021, chapters 3 and 7 (the settings);
         LeCun, Bottou, Bengio & Haffner, Gradient-based learning applied to document recognition, 1998 (the data)
@@ -43,17 +41,19 @@ from keras import ops
 class Config(config.Config):
     """The settings of the tutorials that this lesson grew from."""
 
-    epochs: config.Count = 2  # enough for 95 %; the curves say whether more would pay
-    batch_size: config.Count = 64  # 750 steps an epoch
+    epochs: config.Count = 2  # enough for 95 %; the curves show whether more would help
+    batch_size: config.Count = 64  # 750 steps per epoch
     learning_rate: config.Rate = 1e-3  # of RMSprop and Adam: Keras' default, and a good first try
     validation_split: config.Fraction = 0.2  # share of the training digits that is held out to make choices on
     units: config.Count = 64  # in each hidden layer
+    few: config.Count = 1_000  # training digits of the overfitting experiment
+    few_epochs: config.Count = 40  # of the same; validation is best long before
     device: config.Device = "cpu"  # a network of this size is faster on the CPU than on a GPU
 
 
 PRESETS = {
     "full": {},  # the default is what the tutorials do
-    "smoke": {"epochs": 1, "steps": 3, "batch_size": 16, "limit": 200, "data": "embedded"},
+    "smoke": {"epochs": 1, "steps": 3, "batch_size": 16, "limit": 200, "data": "embedded", "few_epochs": 2},
 }
 
 # %% Data
@@ -67,8 +67,8 @@ def scaled(images: np.ndarray) -> np.ndarray:
 def hold_out(images: np.ndarray, labels: np.ndarray, share: float) -> tuple[tuple, tuple]:
     """((images, labels) to train on, (images, labels) held out): the last `share` of the examples is held out.
 
-    This is what `model.fit(..., validation_split=share)` does inside, spelled out. It cuts before anything is shuffled:
-    if the examples are sorted by class, shuffle them first, or the last classes are never trained.
+    This is what `model.fit(..., validation_split=share)` does inside. It splits before anything is shuffled: if the
+    examples are sorted by class, shuffle them first, or the last classes are never trained.
     """
     edge = int(len(images) * (1 - share))
     if not 0 < edge < len(images):
@@ -78,7 +78,13 @@ def hold_out(images: np.ndarray, labels: np.ndarray, share: float) -> tuple[tupl
     return (images[:edge], labels[:edge]), (images[edge:], labels[edge:])
 
 
-# %% Model: a layer of our own
+# %% Model: our own layer
+# A layer creates its weights in `build`, when the first input tells how many features there are, and computes
+# f(x W + b) in `call`. The last layer has no f: it returns ten logits z, and the loss takes the softmax into itself,
+#
+#     p(y | x) = exp(z_y) / sum_k exp(z_k)        loss = - log p(y | x) = log sum_k exp(z_k) - z_y
+#
+# because the right-hand side never takes the logarithm of a number that was rounded to 0.
 
 
 @keras.saving.register_keras_serializable(package="study")  # so that a saved model finds the class again
@@ -96,7 +102,7 @@ class SimpleDense(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape):
-        """Make the weights. Keras calls this once, at the first input: only then is the number of features known."""
+        """Create the weights. Keras calls this once, at the first input: only then is the number of features known."""
         self.kernel = self.add_weight((input_shape[-1], self.units), initializer="glorot_uniform", name="kernel")
         self.bias = self.add_weight((self.units,), initializer="zeros", name="bias")
 
@@ -105,7 +111,7 @@ class SimpleDense(keras.layers.Layer):
         return self.activation(ops.matmul(inputs, self.kernel) + self.bias)
 
     def get_config(self):
-        """What __init__ needs to make the layer again, in types that JSON can hold."""
+        """What __init__ needs to rebuild the layer, in types that JSON can hold."""
         return super().get_config() | {
             "units": self.units,
             "activation": keras.activations.serialize(self.activation),
@@ -134,22 +140,20 @@ def difference_to_dense(layer: SimpleDense, inputs: np.ndarray) -> float:
     return float(ops.max(ops.abs(layer(inputs) - dense(inputs))))
 
 
-# %% Model: a metric of our own
+# %% Model: our own metric
+# Batches arrive one by one, so a metric keeps counts and divides at the end. The mean of the batches' own worst classes
+# would be something else: much lower, because a batch of 64 has only a few digits of some class.
 
 
 @keras.saving.register_keras_serializable(package="study")
 class WorstClassAccuracy(keras.metrics.Metric):
-    """The accuracy on the class that fares worst, for integer labels (n,) and scores (n, classes).
-
-    Batches come one by one, so a metric keeps counts and divides at the end. The mean of the batches' own worst classes
-    would be something else: much lower, because in a batch of 64 some class stands only a few times.
-    """
+    """The lowest accuracy of any class, for integer labels (n,) and scores (n, classes)."""
 
     def __init__(self, classes: int = 10, name: str = "worst_class_accuracy", **options):
         super().__init__(name=name, **options)
         self.classes = classes
         self.right = self.add_variable((classes,), "zeros", name="right")
-        self.seen = self.add_variable((classes,), "zeros", name="seen")
+        self.total = self.add_variable((classes,), "zeros", name="total")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Count one batch; reset_state, inherited, sets the counts to 0 before the next epoch."""
@@ -158,12 +162,12 @@ class WorstClassAccuracy(keras.metrics.Metric):
         if sample_weight is not None:
             truth = truth * ops.reshape(sample_weight, (-1, 1))
         hit = ops.cast(ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), labels), "float32")  # (batch,)
-        self.seen.assign_add(ops.sum(truth, axis=0))
+        self.total.assign_add(ops.sum(truth, axis=0))
         self.right.assign_add(ops.sum(truth * hit[:, None], axis=0))
 
     def result(self):
-        """Between 0 and 1; classes that were not seen do not count."""
-        return ops.min(ops.where(self.seen > 0, self.right / ops.maximum(self.seen, 1e-7), 1.0))
+        """Between 0 and 1; classes without examples do not count."""
+        return ops.min(ops.where(self.total > 0, self.right / ops.maximum(self.total, 1e-7), 1.0))
 
     def get_config(self):
         """As for a layer."""
@@ -171,14 +175,17 @@ class WorstClassAccuracy(keras.metrics.Metric):
 
 
 # %% Train
+# The four optimizers start from the same weights and get the same batches; only the update rule differs.
 
 
 def build_optimizers(learning_rate: float) -> dict[str, keras.Optimizer]:
-    """The usual choices; the first is the lesson's. SGD wants a larger rate than those that rescale the gradient."""
+    """The usual choices; the first is the lesson's. SGD needs a larger rate than those that rescale the gradient."""
     return {
         "RMSprop": keras.optimizers.RMSprop(learning_rate),  # each weight's step divided by its gradient's usual size
         "Adam": keras.optimizers.Adam(learning_rate),  # the same, and a running mean of the gradient
-        "SGD with momentum": keras.optimizers.SGD(0.01, momentum=0.9),  # steps add up, as of a rolling ball
+        "SGD with momentum": keras.optimizers.SGD(
+            0.01, momentum=0.9
+        ),  # steps accumulate, like the speed of a rolling ball
         "plain SGD": keras.optimizers.SGD(0.01),  # rate times gradient, as in lesson 04
     }
 
@@ -195,8 +202,8 @@ def compile_model(model: keras.Model, optimizer: keras.Optimizer) -> None:
 def train(run: lesson.Run, start: list[np.ndarray], training_part: tuple, validation_part: tuple) -> tuple[dict, dict]:
     """One training per optimizer, all from the same weights `start` and with the same batches.
 
-    Returns {optimizer: model} and {optimizer: {"loss": [...], "val_loss": [...], ...}}, one value an epoch; the val_
-    lists have one more, the untrained network's, in front.
+    Returns {optimizer: model} and {optimizer: {"loss": [...], "val_loss": [...], ...}}, one value per epoch; the val_
+    lists begin with one more, that of the untrained network.
     """
     examples = training.Batches(training_part, run.config.batch_size, run.config.seed)
     models, curves = {}, {}
@@ -213,39 +220,72 @@ def train(run: lesson.Run, start: list[np.ndarray], training_part: tuple, valida
     return models, curves
 
 
+# %% Overfitting and early stopping
+# Overfitting: the training loss keeps falling while the validation loss rises again, because the network memorises its
+# training digits instead of learning what also holds for others. It needs more weights than data: here 55,050 weights
+# and 1,000 digits. Early stopping keeps the weights of the epoch with the least validation loss; in Keras it is
+# `keras.callbacks.EarlyStopping(patience=..., restore_best_weights=True)`. The training goes on here to show what early
+# stopping avoids.
+
+
+def overfit(run: lesson.Run, start: list[np.ndarray], training_part: tuple, validation_part: tuple) -> lesson.History:
+    """Train the same network on the first few training digits only, for many epochs."""
+    images, labels = (array[: run.config.few] for array in training_part)
+    model = build_model(run.config.units)
+    model.set_weights(start)
+    compile_model(model, keras.optimizers.RMSprop(run.config.learning_rate))
+    run.say(f"the same network on {len(images):,} digits:")
+    examples = training.Batches((images, labels), run.config.batch_size, run.config.seed)
+    return run.fit(model, examples, validation=validation_part, epochs=run.config.few_epochs, name="few_digits")
+
+
+def early_stopping(losses: Sequence[float], patience: int = 5) -> tuple[int, int]:
+    """(the epoch with the least validation loss so far, the epoch after which training stops), counted from 1.
+
+    Training stops when the loss has not improved for `patience` epochs, or at the end.
+    """
+    best = 0
+    for epoch, loss in enumerate(losses):
+        if loss < losses[best]:
+            best = epoch
+        if epoch - best == patience:
+            return best + 1, epoch + 1
+    return best + 1, len(losses)
+
+
 def file_name(optimizer_name: str) -> str:
     """ "plain SGD" -> "plain_sgd", for checkpoints and metrics."""
     return optimizer_name.lower().replace(" ", "_")
 
 
-# %% Look
+# %% Figures
 
 
 def most_wrong(logits: np.ndarray, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(places, predictions, their probabilities) of the `count` digits whose truth was given the least probability."""
+    """(indices, predictions, their probabilities) of the `count` digits whose true class got the least probability."""
     probabilities = ops.convert_to_numpy(ops.softmax(logits))
-    places = np.argsort(probabilities[np.arange(len(labels)), labels])[:count]
-    return places, probabilities[places].argmax(axis=1), probabilities[places].max(axis=1)
+    indices = np.argsort(probabilities[np.arange(len(labels)), labels])[:count]
+    return indices, probabilities[indices].argmax(axis=1), probabilities[indices].max(axis=1)
 
 
 def draw_wrong(images: np.ndarray, labels: np.ndarray, logits: np.ndarray, columns: int = 8) -> figures.Figure:
     """The digits with the highest loss, three rows of them."""
-    places, predictions, sure = most_wrong(logits, labels, 3 * columns)
+    indices, predictions, confidence = most_wrong(logits, labels, 3 * columns)
     texts = [
-        f"{truth} taken for {guess}: {share:.1%}"
-        for truth, guess, share in zip(labels[places], predictions, sure, strict=True)
+        f"{truth}, predicted {guess}: {share:.1%}"
+        for truth, guess, share in zip(labels[indices], predictions, confidence, strict=True)
     ]
-    starts = range(0, len(places), columns)
-    rows = [images[places[start : start + columns]] for start in starts]
+    starts = range(0, len(indices), columns)
+    rows = [images[indices[start : start + columns]] for start in starts]
     captions = [texts[start : start + columns] for start in starts]
     accuracy = np.mean(logits.argmax(axis=1) == labels)
-    title = f"{accuracy:.1%} of the test digits right. The {len(places)} that the network is most wrong about:"
+    title = f"{accuracy:.1%} of the test digits are classified correctly. The {len(indices)} with the highest loss:"
     return figures.image_grid(rows, title, captions=captions, size=1.15)
 
 
 def draw_curves(curves: dict[str, list[float]]) -> figures.Figure:
     """Training values are means over an epoch: a bar from its start to its end. Validation values belong to its end."""
-    title = "RMSprop: what fit reports, drawn at the time that it speaks of"
+    title = "RMSprop: what fit reports, drawn at the time to which it belongs"
     figure, axes = figures.subplots(1, 2, width=9, height=3.7, title=title)
     wrong = {name: 100 * (1 - np.array(values)) for name, values in curves.items() if "accuracy" in name}
     lines = [
@@ -261,7 +301,9 @@ def draw_curves(curves: dict[str, list[float]]) -> figures.Figure:
         cell.plot(
             range(len(after)), after, "--s", color=figures.COLORS[color + 1], markersize=4, label=validation_label
         )
-    axes[0].axhline(np.log(10), color="black", linewidth=0.8, linestyle=":", label="ln 10: ten guesses, all alike")
+    axes[0].axhline(
+        np.log(10), color="black", linewidth=0.8, linestyle=":", label="ln 10: all classes equally probable"
+    )
     axes[0].set_ylabel("cross-entropy (nats)")
     axes[1].set_ylabel("% wrong")
     for cell, ticks in zip(axes, ([0.05, 0.1, 0.2, 0.5, 1, 2], [1, 2, 5, 10, 20, 50, 100]), strict=True):
@@ -277,11 +319,11 @@ def draw_curves(curves: dict[str, list[float]]) -> figures.Figure:
 
 
 def draw_optimizers(curves: dict[str, dict]) -> figures.Figure:
-    """Validation error after each epoch, one group of bars an optimizer."""
-    title = "Same network, same start, same batches: validation error by optimizer"
+    """Validation error after each epoch, one group of bars per optimizer."""
+    title = "Validation error by optimizer: same network, same start, same batches"
     figure, cell = figures.subplots(width=8, height=3.3, title=title)
     epochs = len(curves["RMSprop"]["loss"])
-    shown = sorted({1, (epochs + 1) // 2, epochs})  # three bars at most
+    shown = sorted({1, (epochs + 1) // 2, epochs})  # at most three bars
     height = 0.8 / len(shown)
     for index, epoch in enumerate(shown):
         errors = [100 * (1 - line["val_accuracy"][epoch]) for line in curves.values()]
@@ -291,8 +333,23 @@ def draw_optimizers(curves: dict[str, dict]) -> figures.Figure:
     cell.set_yticks(range(len(curves)), list(curves))
     cell.invert_yaxis()
     cell.margins(x=0.1)
-    cell.set_xlabel("% of the held-out digits that are wrong")
+    cell.set_xlabel("% of the validation digits classified wrongly")
     figure.legend(loc="outside right center")
+    return figure
+
+
+def draw_overfitting(history: lesson.History, digits: int) -> figures.Figure:
+    """Losses of the training on few digits, with the epoch that early stopping keeps, and where it ends."""
+    best, end = early_stopping(history["val_loss"])
+    title = f"The same network on {digits:,} training digits: early stopping keeps epoch {best}"
+    figure, cell = figures.subplots(width=8, height=3.5, title=title)
+    cell.plot(history.epochs, history["loss"], marker=".", label="training: mean of the epoch")
+    cell.plot(history.epochs, history["val_loss"], "--", marker=".", label="validation: end of the epoch")
+    kept = f"epoch {best}, kept: {history['val_loss'][best - 1]:.3f}"
+    cell.axvline(best, color="black", linestyle=":", label=kept)
+    cell.axvline(end, color=figures.COLORS[3], linestyle=":", label=f"epoch {end}: early stopping ends the training")
+    cell.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
+    cell.legend(fontsize=8)
     return figure
 
 
@@ -302,7 +359,7 @@ def draw_first_layer(before: np.ndarray, after: np.ndarray, columns: int = 12) -
     units = np.argsort(-np.square(change).sum(axis=0))[:columns]
     labels = ("random start", "+ training", "= trained")
     figure, axes = figures.subplots(3, len(units), width=10, height=3.0, squeeze=False)
-    figure.suptitle("The first layer's weights, one picture a unit: red pixels switch it on, blue ones off")
+    figure.suptitle("Weights of the first layer, one picture per unit: red pixels raise its output, blue ones lower it")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
     limit = np.percentile(np.abs(after[:, units]), 99)
     for row, (label, weights) in enumerate(zip(labels, (before, change, after), strict=True)):
@@ -320,7 +377,7 @@ def draw_first_layer(before: np.ndarray, after: np.ndarray, columns: int = 12) -
 
 
 def measure(run: lesson.Run, models: dict[str, keras.Model], curves: dict[str, dict], test: tuple) -> np.ndarray:
-    """Loss and metrics on the test digits, looked at once; returns the logits (n, 10)."""
+    """Loss and metrics on the test digits, evaluated once; returns the logits (n, 10)."""
     model = models["RMSprop"]
     results = model.evaluate(*test, batch_size=500, verbose=0, return_dict=True)
     run.metric("test_accuracy", results["accuracy"], "fraction", expected=(0.95, 0.967), embedded=(0.74, 0.86))
@@ -337,24 +394,35 @@ def measure(run: lesson.Run, models: dict[str, keras.Model], curves: dict[str, d
     return model.predict(test[0], batch_size=500, verbose=0)
 
 
+def measure_overfitting(run: lesson.Run, losses: list[float]) -> None:
+    """What early stopping would save: validation loss at the epoch that it keeps, and at the last one."""
+    best, _ = early_stopping(losses)
+    run.metric("few_digits_best_epoch", best, "", expected=(5, 20), embedded=(5, 40))
+    run.metric("few_digits_best_validation_loss", losses[best - 1], "nats", expected=(0.4, 0.55), embedded=(0, 1))
+    run.metric("few_digits_last_validation_loss", losses[-1], "nats", expected=(0.45, 1), embedded=(0, 1))
+
+
 # %% main
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Data, training, measures, figures."""
+    """Data, training, metrics, figures."""
     with lesson.run(__file__, Config, PRESETS, argv) as run:
         data = datasets.mnist(run)
         training_part, validation_part = hold_out(
             scaled(data.train.images), data.train.labels, run.config.validation_split
         )
-        run.say(f"{len(training_part[0]):,} digits to train on, {len(validation_part[0]):,} held out")
+        run.say(f"{len(training_part[0]):,} digits for training, {len(validation_part[0]):,} for validation")
         start = build_model(run.config.units).get_weights()
         models, curves = train(run, start, training_part, validation_part)
+        few = overfit(run, start, training_part, validation_part)
         logits = measure(run, models, curves, (scaled(data.test.images), data.test.labels))
+        measure_overfitting(run, few["val_loss"])
         run.figure("wrong", draw_wrong(data.test.images, data.test.labels, logits), headline=True)
         run.figure("curves", draw_curves(curves["RMSprop"]))
         run.figure("optimizers", draw_optimizers(curves))
-        title = "What is taken for what (test digits)"
+        run.figure("overfitting", draw_overfitting(few, min(run.config.few, len(training_part[0]))))
+        title = "Confusion matrix (test digits)"
         run.figure("confusion", figures.confusion_matrix(data.test.labels, logits.argmax(1), data.class_names, title))
         run.figure("first_layer", draw_first_layer(start[0], models["RMSprop"].get_weights()[0]))
         run.diagram(models["RMSprop"])
@@ -364,7 +432,8 @@ if __name__ == "__main__":
     main()
 
 # What to try next
-# 1. --epochs 10: where do training and validation part? Which epoch would the validation loss choose?
-# 2. Give SimpleDense a second weight, a scale per unit, in `build` and `call`. Does the difference to Dense stay 0?
-# 3. --learning-rate 0.1: RMSprop and Adam fail while SGD, at the same 0.1, would be at its best. Why is one number
-#    large for the one and small for the other?
+# 1. --epochs 10: where do training and validation loss diverge? Which epoch would early stopping keep?
+# 2. --few 100, then 10000: how does the best epoch move, and how much does early stopping save?
+# 3. Give SimpleDense a second weight, a scale per unit, in `build` and `call`. Does the difference to Dense stay 0?
+# 4. --learning-rate 0.1: RMSprop and Adam fail, although 0.1 is a good rate for SGD. Why is the same number large for
+#    the one kind and moderate for the other?

@@ -1,28 +1,20 @@
-"""07 · The first generative model: pixels that are counted, one by one.
+"""07 · The first generative model: independent pixels, estimated by counting.
 
 A discriminative model, like all the networks before this lesson, learns p(y | x): which class, given the picture. A
 generative model learns p(x), or p(x, y) = p(y) p(x | y): how probable each picture is. That is more than a classifier
-knows. From it follow new pictures (draw from p), a score for any picture (evaluate p), and a classifier (Bayes' rule).
+needs. From it follow new pictures (sample from p), a score for any picture (evaluate p), and a classifier (Bayes'
+rule).
 
-Here p is the simplest there is, and needs no training. A pixel is made black or white (0 or 1, at half brightness), and
-each is a coin of its own, whose probability is counted among the N_y training digits of the class:
+Here p is the simplest possible one, and counting replaces training. A pixel is binarised to black or white (0 or 1, at
+half brightness), and each is an independent Bernoulli variable, whose probability is counted among the N_y training
+digits of the class:
 
     p(x | y) = prod_d  theta_yd^x_d (1 - theta_yd)^(1 - x_d)       theta_yd = (white_yd + a) / (N_y + 2 a)
     p(x)     = sum_y p(y) p(x | y)                                 p(y) = (N_y + a) / (N + 10 a)
 
-The a (Laplace's smoothing) keeps a pixel that was never white in training from being called impossible: one such pixel
-in a test digit would cost infinitely many nats. With a single class for all digits the same formula is the class-blind
-model. Both are honest distributions over the 2^784 binary pictures: they sum to 1. So the mean of - log p(x) over test
-digits, in nats or, divided by 784 ln 2, in bits per pixel, says how good they are: the length of the best code for a
-digit. Fair coins need 784 ln 2 = 543.4 nats, 1 bit a pixel. By Bayes' rule the model is also a classifier,
-
-    log p(y | x) = log p(x, y) - log p(x) = w_y . x + b_y - log p(x)       w_yd = log(theta_yd / (1 - theta_yd))
-
-which is linear in x: the very function that a single softmax layer computes. So we train that layer, too, on p(y | x)
-alone, and see what the two ways of finding the same 7,850 numbers lead to.
-
-What you will see: mean images, samples and real digits per class; how probable the models find real digits, and how
-probable their own samples; the weights of the two classifiers; how far to believe them; and what is taken for what.
+You will see: mean images, samples and real digits per class; how probable the models find real digits, and how probable
+their own samples; the weights of a counted and of a trained classifier; how well both are calibrated; the confusion
+matrix.
 
 Run:    python src/07_MNIST_pixel_model.py       about 15 seconds on two CPU cores
 Makes:  output/07_MNIST_pixel_model.png and output/07_MNIST_pixel_model/
@@ -47,14 +39,14 @@ from scipy.special import logsumexp
 
 @dataclasses.dataclass(frozen=True)
 class Config(config.Config):
-    """Counting has nearly no settings; the epochs and the rate are those of the linear classifier beside it."""
+    """Counting has almost no settings; the epochs and the rate are those of the linear classifier beside it."""
 
     binarise: Literal["threshold", "stochastic"] = "threshold"  # white: above 127, or with probability value / 255
-    smoothing: Annotated[float, config.Range(1e-6, 1e6)] = 1.0  # a: digits of each colour imagined before counting
-    epochs: config.Count = 8  # of the linear classifier; afterwards it hardly gains
+    smoothing: Annotated[float, config.Range(1e-6, 1e6)] = 1.0  # a: added to the counts of white and of black
+    epochs: config.Count = 8  # of the linear classifier; after that it hardly improves
     batch_size: config.Count = 128
     learning_rate: config.Rate = 1e-3
-    device: config.Device = "cpu"  # counting is NumPy's, and one layer is faster on the CPU
+    device: config.Device = "cpu"  # counting runs in NumPy, and one layer is faster on the CPU
 
 
 PRESETS = {
@@ -68,8 +60,8 @@ PRESETS = {
 def binarised(images: np.ndarray, how: str, seeds: keras.random.SeedGenerator) -> np.ndarray:
     """uint8 (n, 28, 28) -> float32 (n, 784) of 0 and 1.
 
-    "threshold" keeps shapes as they look. "stochastic" flips a coin for every grey pixel, once and for all; it is what
-    most published likelihoods of "binarised MNIST" are measured on.
+    "threshold" keeps the shapes. "stochastic" draws every grey pixel once, white with probability value / 255; most
+    published likelihoods of "binarised MNIST" are measured on such data.
     """
     flat = images.reshape(len(images), -1)
     if how == "threshold":
@@ -79,6 +71,9 @@ def binarised(images: np.ndarray, how: str, seeds: keras.random.SeedGenerator) -
 
 
 # %% Model
+# The a in the formulas above (Laplace's smoothing) keeps a pixel that was never white in training from having
+# probability 0: one such pixel in a test digit would have an infinite cost. With a single class for all digits the same
+# formula is the class-blind model. Both are distributions over the 2^784 binary pictures: their probabilities sum to 1.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +112,7 @@ class BernoulliPixels:
         return joint - logsumexp(joint, axis=1, keepdims=True)
 
     def sample(self, labels: np.ndarray, seeds: keras.random.SeedGenerator) -> np.ndarray:
-        """A picture from p(x | y) for each label: every pixel throws its own coin, and asks no neighbour."""
+        """A picture from p(x | y) for each label: every pixel is drawn independently of its neighbours."""
         coins = keras.ops.convert_to_numpy(keras.random.uniform((len(labels), self.theta.shape[1]), seed=seeds))
         return (coins < self.theta[labels]).astype("float32")
 
@@ -131,15 +126,21 @@ def count(pictures: np.ndarray, labels: np.ndarray, classes: int, smoothing: flo
 
 
 def build_linear(classes: int = 10) -> keras.Model:
-    """The discriminative twin: one layer, whose weights are free instead of counted."""
+    """The discriminative counterpart: one layer, whose weights are trained instead of counted."""
     return keras.Sequential([keras.Input((784,)), keras.layers.Dense(classes, name="logits")], name="linear")
 
 
 # %% Train
+# By Bayes' rule the generative model is also a classifier,
+#
+#     log p(y | x) = log p(x, y) - log p(x) = w_y . x + b_y - log p(x)       w_yd = log(theta_yd / (1 - theta_yd))
+#
+# which is linear in x: the same function that a single softmax layer computes. So that layer is trained, too, on
+# p(y | x) alone, to compare what the two ways of finding the same 7,850 numbers lead to.
 
 
 def train_linear(run: lesson.Run, pictures: np.ndarray, labels: np.ndarray) -> keras.Model:
-    """Raise log p(y | x) directly, and leave p(x) alone."""
+    """Maximise log p(y | x) directly; p(x) plays no part."""
     model = build_linear()
     model.compile(
         optimizer=keras.optimizers.Adam(run.config.learning_rate),
@@ -150,7 +151,7 @@ def train_linear(run: lesson.Run, pictures: np.ndarray, labels: np.ndarray) -> k
     return model
 
 
-# %% Look
+# %% Figures
 
 
 def draw_samples(
@@ -172,11 +173,11 @@ def draw_samples(
     real = np.zeros((rows, count_classes + 1, pictures.shape[1]))
     for column in range(count_classes + 1):
         found = pictures[labels == column] if column < count_classes else pictures
-        real[: len(found), column] = found[:rows]  # a class with few digits leaves black places
+        real[: len(found), column] = found[:rows]  # a class with too few digits leaves black squares
     groups = [np.concatenate([by_class.theta, blind.theta]), *sampled, *real]
     names = ["mean image", *["sample"] * rows, *["real"] * rows]
     bits = nats / (784 * np.log(2))
-    title = f"Every pixel a coin of its own: {nats:.1f} nats a digit, {bits:.3f} bits a pixel (test)"
+    title = f"Independent Bernoulli pixels: {nats:.1f} nats per digit, {bits:.3f} bits per pixel (test)"
     figure = figures.image_grid([group.reshape(-1, 28, 28) for group in groups], title, names, size=0.8)
     for cell, name in zip(figure.axes, [*class_names, "any digit"], strict=False):
         cell.set_title(name)
@@ -185,7 +186,7 @@ def draw_samples(
 
 def draw_likelihoods(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> figures.Figure:
     """Histograms of - log p(x), for each model over real test digits and over the model's own samples."""
-    title = "How improbable a model finds real digits, and how improbable its own samples"
+    title = "Negative log-likelihood of real digits, and of the model's own samples"
     figure, axes = figures.subplots(1, len(scores), width=9, height=3.4, title=title, sharex=True, squeeze=False)
     everything = np.concatenate([values for pair in scores.values() for values in pair])
     bins = np.linspace(everything.min(), np.percentile(everything, 99.9), 71)
@@ -196,7 +197,7 @@ def draw_likelihoods(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> figure
             cell.hist(values, bins, weights=share, color=figures.COLORS[color], alpha=0.6, label=text)
         cell.axvline(real.mean(), color="black", linestyle="--", linewidth=1)
         cell.set_title(f"{name}: {real.mean() / (784 * np.log(2)):.3f} bits per pixel on test")
-        cell.set_xlabel("- log p(x) (nats a picture)")
+        cell.set_xlabel("- log p(x) (nats per picture)")
         cell.set_ylim(0, 1.4 * cell.get_ylim()[1])  # room for the legend
         cell.legend(fontsize=8, title="mean ± deviation", title_fontsize=8, loc="upper right")
     axes[0, 0].set_ylabel("% of the pictures")
@@ -208,9 +209,9 @@ def draw_weights(
 ) -> figures.Figure:
     """Weights (classes, 784) of linear classifiers, a row each, less their mean over the classes.
 
-    Softmax does not see what is added to all classes alike, so only the difference to the mean matters.
+    Softmax does not change when the same value is added to all classes, so only the difference to the mean matters.
     """
-    title = "Weights of the same linear classifier, found in two ways: red speaks for the class, blue against it"
+    title = "Weights of one linear classifier, counted and trained: red is evidence for the class, blue against it"
     figure, axes = figures.subplots(len(rows), len(class_names), width=10.5, height=2.9, title=title, squeeze=False)
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
     for cell, name in zip(axes[0], class_names, strict=True):
@@ -219,51 +220,53 @@ def draw_weights(
         accuracy = np.mean(posteriors[name].argmax(axis=1) == labels)
         centred = weights - weights.mean(axis=0)
         limit = np.percentile(np.abs(centred), 99)
-        row[0].set_ylabel(f"{name}:\n{accuracy:.1%} right", rotation=0, ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(f"{name}:\n{accuracy:.1%} correct", rotation=0, ha="right", va="center", fontsize=9)
         for column, cell in enumerate(row):
             shown = cell.imshow(centred[column].reshape(28, 28), cmap="RdBu_r", vmin=-limit, vmax=limit)
             cell.set(xticks=[], yticks=[])
             cell.grid(False)
             cell.spines[:].set_visible(False)
-        figure.colorbar(shown, ax=list(row), label="nats a pixel", shrink=0.85, aspect=10, pad=0.01)
+        figure.colorbar(shown, ax=list(row), label="nats per pixel", shrink=0.85, aspect=10, pad=0.01)
     return figure
 
 
 def draw_confidence(posteriors: dict[str, np.ndarray], labels: np.ndarray) -> figures.Figure:
-    """Left: how often a classifier is right when it claims so much. Right: how often it claims so much."""
-    figure, axes = figures.subplots(1, 2, width=9, height=3.4, title="How far to believe p(y | x) (test digits)")
+    """Left: accuracy against predicted probability (calibration). Right: how often each probability is predicted."""
+    figure, axes = figures.subplots(1, 2, width=9, height=3.4, title="Calibration of p(y | x) on test digits")
     edges = np.linspace(0.1, 1, 10)
     for index, (name, posterior) in enumerate(posteriors.items()):
         confidence, hit = np.exp(posterior.max(axis=1)), posterior.argmax(axis=1) == labels
         place = np.clip(np.digitize(confidence, edges) - 1, 0, len(edges) - 2)
-        claims = np.bincount(place, minlength=len(edges) - 1)
-        used = claims >= 20  # fewer say nothing
-        claimed = np.bincount(place, confidence, len(edges) - 1)[used] / claims[used]
-        right = np.bincount(place, hit, len(edges) - 1)[used] / claims[used]
-        axes[0].plot(claimed, right, "-o", markersize=4, label=f"{name}: {hit.mean():.1%} right", linewidth=1.5)
+        counts = np.bincount(place, minlength=len(edges) - 1)
+        used = counts >= 20  # of fewer digits an accuracy is too uncertain
+        predicted = np.bincount(place, confidence, len(edges) - 1)[used] / counts[used]
+        accuracy = np.bincount(place, hit, len(edges) - 1)[used] / counts[used]
+        axes[0].plot(predicted, accuracy, "-o", markersize=4, label=f"{name}: {hit.mean():.1%} correct", linewidth=1.5)
         middle = (edges[:-1] + edges[1:]) / 2 + (index - 0.5) * 0.04
-        axes[1].bar(middle, 100 * claims / len(labels), 0.04, label=f"{name}: {confidence.mean():.1%} on average")
-    axes[0].plot([0.1, 1], [0.1, 1], color="black", linestyle=":", linewidth=1, label="as it should be")
-    axes[0].set_ylabel("share that is right")
+        axes[1].bar(middle, 100 * counts / len(labels), 0.04, label=f"{name}: {confidence.mean():.1%} on average")
+    axes[0].plot([0.1, 1], [0.1, 1], color="black", linestyle=":", linewidth=1, label="perfectly calibrated")
+    axes[0].set_ylabel("accuracy")
     axes[1].set_ylabel("% of the digits")
     for cell in axes:
-        cell.set_xlabel("probability given to its own answer")
+        cell.set_xlabel("probability of the predicted class")
         cell.legend(fontsize=8, loc="upper left")
     return figure
 
 
 # %% Measure
+# The mean of - log p(x) over test digits, in nats or, divided by 784 ln 2, in bits per pixel, is the length of the best
+# code for a digit under the model. Fair coins need 784 ln 2 = 543.4 nats, 1 bit per pixel.
 
 
 def neighbour_correlation(pictures: np.ndarray, expected: np.ndarray) -> float:
-    """Correlation of horizontal neighbours, (n, 784), after what the class explains, `expected` (n, 784), is gone."""
+    """Correlation of horizontal neighbours in pictures (n, 784), less their class means `expected` (n, 784)."""
     rest = (pictures - expected).reshape(-1, 28, 28)
     left, right = rest[:, :, :-1], rest[:, :, 1:]
     return float((left * right).sum() / np.sqrt(np.square(left).sum() * np.square(right).sum()))
 
 
 def measure_likelihoods(
-    run, models: dict[str, BernoulliPixels], test: np.ndarray, samples: dict[str, np.ndarray]
+    run: lesson.Run, models: dict[str, BernoulliPixels], test: np.ndarray, samples: dict[str, np.ndarray]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Mean - log p(x) of the test digits; returns it, per model, for each test digit and each sample, in nats."""
     ranges = {"class-blind": ((205, 207), (168, 175)), "ten classes": ((168, 170), (144, 151))}
@@ -279,14 +282,14 @@ def measure_likelihoods(
 
 
 def measure_neighbours(run: lesson.Run, test: np.ndarray, samples: np.ndarray, expected: np.ndarray) -> None:
-    """Do neighbouring pixels know of each other? In real digits, and in samples of the same classes."""
+    """Are neighbouring pixels correlated? In real digits, and in samples of the same classes."""
     real, sampled = neighbour_correlation(test, expected), neighbour_correlation(samples, expected)
     run.metric("neighbour_correlation_real", real, "", expected=(0.54, 0.59), embedded=(0.58, 0.65))
     run.metric("neighbour_correlation_sampled", sampled, "", expected=(-0.01, 0.01), embedded=(-0.02, 0.02))
 
 
 def measure_classifiers(run: lesson.Run, posteriors: dict[str, np.ndarray], labels: np.ndarray) -> None:
-    """The share that is right, and - log p(true class | x), which also asks how sure the classifier was."""
+    """Accuracy, and - log p(true class | x), which also depends on how confident the classifier was."""
     ranges = {
         "naive_bayes_accuracy": ((0.835, 0.85), (0.65, 0.72)),
         "naive_bayes_label_nats": ((3, 3.4), (6.5, 8.5)),
@@ -304,7 +307,7 @@ def measure_classifiers(run: lesson.Run, posteriors: dict[str, np.ndarray], labe
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Count, sample, score, classify; and the discriminative twin."""
+    """Count, sample, score, classify; and the discriminative counterpart."""
     with lesson.run(__file__, Config, PRESETS, argv) as run:
         data = datasets.mnist(run)
         seeds = keras.random.SeedGenerator(run.config.seed)
@@ -336,7 +339,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.figure("weights", draw_weights(weights, posteriors, truth, names))
         run.figure("confidence", draw_confidence(posteriors, truth))
         guesses = posteriors["counted"].argmax(axis=1)
-        run.figure("confusion", figures.confusion_matrix(truth, guesses, names, "Naive Bayes on the test digits"))
+        run.figure(
+            "confusion",
+            figures.confusion_matrix(truth, guesses, names, "Confusion matrix of naive Bayes (test digits)"),
+        )
 
 
 if __name__ == "__main__":
@@ -344,5 +350,6 @@ if __name__ == "__main__":
 
 # What to try next
 # 1. --binarise stochastic: the protocol of the literature. Then compare with the deep models' 80 to 90 nats.
-# 2. --limit 1000 --epochs 60: counting needs few examples, they say. Which classifier is ahead with a thousand digits?
-# 3. --smoothing 1e-6, then 1000: what does each cost in nats, and what in accuracy? Which judge is the stricter one?
+# 2. --limit 1000 --epochs 60: counting is said to need few examples. Which classifier is better with a thousand digits?
+# 3. --smoothing 1e-6, then 1000: what does each cost in nats, and what in accuracy? Which of the two measures is the
+#    more sensitive one?

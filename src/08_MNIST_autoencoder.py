@@ -1,22 +1,16 @@
-"""08 · Autoencoders: squeeze a digit through 32 numbers and get it back.
+"""08 · Autoencoders: compress a digit to 32 numbers and reconstruct it.
 
-An autoencoder is two networks with a narrow place between them. The encoder turns a picture x of 784 numbers into a
-code z of 32; the decoder turns the code into a picture again; both are trained together to lower the mean squared error
+An autoencoder is two networks with a bottleneck between them. The encoder turns a picture x of 784 numbers into a code
+z of 32; the decoder turns the code into a picture again; both are trained together to minimise the mean squared error
 
     MSE = mean over pixels of (x - decoder(encoder(x)))^2
 
-There are no labels: the picture is its own target. Nothing would be learnt if the code were as wide as the picture;
-the narrow place forces the network to find what digits have in common.
+There are no labels: the picture is its own target. If the code were as wide as the picture, the network could copy and
+nothing would be learned; the bottleneck forces it to find what digits have in common.
 
-Three yardsticks tell what an error means. The mean image is the best reconstruction that ignores its input. PCA is the
-best that any LINEAR encoder and decoder can do with codes of that size (Bourlard & Kamp 1988), and needs no training.
-And the same error in decibels, PSNR = 10 log10(1 / MSE), is what the image trade uses: 20 dB is an error of a tenth.
-
-Then the same code size with convolutions, which know what an MLP does not: that near pixels belong together. It has
-twice the parameters, and makes a third less error.
-
-What you will see: reconstructions, codes as bars, the error against the code size, and pictures decoded from random
-codes. They are no digits: nobody told the codes how to lie in their space. Lesson 10 (VAE) does that.
+You will see: reconstructions, codes, the error against the code size beside that of PCA, and pictures decoded from
+random codes. Most of these are no digits: nothing in the loss says how codes should be distributed. Lesson 10 (VAE)
+adds a term that does: it regularises the posterior q(z | x), the distribution of a picture's code, towards a prior.
 
 Run:    python src/08_MNIST_autoencoder.py       about 90 seconds on two CPU cores
 Makes:  output/08_MNIST_autoencoder.png and output/08_MNIST_autoencoder/
@@ -25,6 +19,7 @@ Source: Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural 
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,16 +34,16 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Config(config.Config):
-    """The tutorials' network; a higher rate that falls to nought does in 25 epochs what a constant one does in 50."""
+    """The tutorials' network; with a higher, decaying rate 25 epochs reach what 50 reach at a constant one."""
 
     epochs: config.Count = 25  # of the dense autoencoder
-    conv_epochs: config.Count = 6  # of the convolutional one, each of which costs several of the dense one's
+    conv_epochs: config.Count = 6  # of the convolutional one; each takes several times as long
     size_epochs: config.Count = 8  # of each autoencoder in the comparison of code sizes
     batch_size: config.Count = 256  # the steps are small: larger batches waste less time between them
-    learning_rate: config.Rate = 2e-3  # at 6e-3 units of the relu code die (lesson 03), and the error is half again
-    conv_learning_rate: config.Rate = 4e-3  # the convolutional code has no relu that could die
-    decay: bool = True  # let the rate fall to nought along a cosine
-    code_size: config.Count = 32  # numbers that a digit is squeezed into
+    learning_rate: config.Rate = 2e-3  # at 6e-3 relu units die (lesson 03); the error is 1.5 times as large
+    conv_learning_rate: config.Rate = 4e-3  # the convolutional code has no relu, so no unit of it can die
+    decay: bool = True  # let the rate decay to zero along a cosine
+    code_size: config.Count = 32  # numbers per digit
     code_sizes: tuple[config.Count, ...] = (2, 8, 32, 64)  # for the comparison
     device: config.Device = "cpu"  # small networks: faster on the CPU than on a GPU
 
@@ -67,12 +62,15 @@ def scaled(images: np.ndarray) -> np.ndarray:
 
 
 def batches(images: np.ndarray, batch_size: int, seed: int) -> training.Batches:
-    """Shuffled batches of (picture, the same picture). Of few pictures, an epoch shows each up to 5 times."""
+    """Shuffled batches of (picture, the same picture). With few pictures, an epoch shows each up to 5 times."""
     parts = min(1, max(0.2, len(images) / 40_000))
     return training.Batches(images, batch_size, seed, transform=lambda picture: (picture, picture), parts=parts)
 
 
 # %% Model
+# The dense autoencoder has one layer each way. Its code has a relu, as in the tutorials. The convolutional one has the
+# same code size, without a relu. It has twice the parameters, and an assumption that a dense network lacks: pixels that
+# are near each other belong together.
 
 
 class Autoencoder(NamedTuple):
@@ -111,7 +109,7 @@ def build_dense(code_size: int) -> Autoencoder:
 
 
 def build_conv(code_size: int) -> Autoencoder:
-    """Convolutions of stride 2 shrink the picture to 7x7, transposed ones let it grow again; the code is as narrow."""
+    """Convolutions of stride 2 down to 7x7, transposed ones back to 28x28; a code of the same size."""
     encoder = keras.Sequential(
         [
             keras.Input((28, 28)),
@@ -138,13 +136,23 @@ def build_conv(code_size: int) -> Autoencoder:
 
 
 # %% Train
+# The test digits are evaluated after every epoch to draw the curves. Nothing is chosen by them: the last epoch is the
+# result, whatever it is.
 
 
-def train(run: lesson.Run, autoencoder: Autoencoder, name: str, epochs: int, learning_rate: float, images, test_images):
-    """Lower the mean squared error between a picture and its reconstruction; returns the History."""
+def train(
+    run: lesson.Run,
+    autoencoder: Autoencoder,
+    name: str,
+    epochs: int,
+    peak: float,
+    images: np.ndarray,
+    test_images: np.ndarray,
+) -> lesson.History:
+    """Minimise the mean squared error between a picture and its reconstruction."""
     examples = batches(images, run.config.batch_size, run.config.seed)
-    rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * examples.steps_per_epoch)
-    autoencoder.whole.compile(keras.optimizers.Adam(rate if run.config.decay else learning_rate), loss="mse")
+    rate = training.warm_up_cosine(peak, epochs * examples.steps_per_epoch) if run.config.decay else peak
+    autoencoder.whole.compile(keras.optimizers.Adam(rate), loss="mse")
     return run.fit(autoencoder.whole, examples, epochs=epochs, name=name, validation=(test_images, test_images))
 
 
@@ -156,6 +164,12 @@ def compare_code_sizes(run: lesson.Run, images: np.ndarray, test_images: np.ndar
         history = train(run, small, f"dense_{size}", settings.size_epochs, settings.learning_rate, images, test_images)
         errors[size] = history["val_loss"][-1]
     return errors
+
+
+# %% Baselines
+# An error needs something to compare it with. The mean image is the best reconstruction that ignores its input. PCA is
+# the best that any LINEAR encoder and decoder can do with codes of that size (Bourlard & Kamp 1988); it is fitted to
+# the training digits, too, but in closed form.
 
 
 def pca_errors(images: np.ndarray, test_images: np.ndarray, sizes: Sequence[int]) -> dict[int, float]:
@@ -173,11 +187,11 @@ def pca_errors(images: np.ndarray, test_images: np.ndarray, sizes: Sequence[int]
     return errors
 
 
-# %% Look
+# %% Figures
 
 
-def rebuild(autoencoder: Autoencoder, images: np.ndarray) -> np.ndarray:
-    """Pictures (n, 28, 28) after the way through the code."""
+def reconstruct(autoencoder: Autoencoder, images: np.ndarray) -> np.ndarray:
+    """Pictures (n, 28, 28) -> their reconstructions."""
     return autoencoder.whole.predict(images, batch_size=500, verbose=0)
 
 
@@ -187,34 +201,52 @@ def encode(autoencoder: Autoencoder, images: np.ndarray) -> np.ndarray:
 
 
 def draw_reconstructions(images: np.ndarray, autoencoders: dict[str, Autoencoder]) -> figures.Figure:
-    """Test digits, each above what comes back from each autoencoder, with its PSNR."""
+    """Test digits above their reconstructions by each autoencoder, with the PSNR of each."""
     rows, captions = [images], [[""] * len(images)]
     for autoencoder in autoencoders.values():
-        rows.append(rebuild(autoencoder, images))
+        rows.append(reconstruct(autoencoder, images))
         captions.append([f"{metrics.psnr(*pair):.1f} dB" for pair in zip(images, rows[-1], strict=True)])
-    title = f"Test digits, and what {autoencoder.decoder.input_shape[1]} numbers keep of them"
+    title = f"Test digits and their reconstructions from codes of {autoencoder.decoder.input_shape[1]} numbers"
     return figures.image_grid(rows, title, ["original", *autoencoders], captions)
 
 
 def draw_codes(images: np.ndarray, autoencoder: Autoencoder) -> figures.Figure:
-    """Digits and their codes as bars. Nearly all units are on: what tells the digits apart is how much, not which."""
-    codes = encode(autoencoder, images)
-    title = "The code of a digit: what is left of 784 pixels"
-    figure, axes = figures.subplots(
-        2, len(images), width=9.5, height=3.2, title=title, height_ratios=(1, 1.3), sharey="row"
-    )
-    for column, (picture, bars) in enumerate(axes.T):
-        figures.show_image(picture, images[column])
-        bars.bar(np.arange(codes.shape[1]), codes[column], width=0.9)
-        bars.set_title(f"{np.sum(codes[column] > 0)} of {codes.shape[1]} units on", fontsize=8)
-        bars.set_xlabel("unit")
-    axes[1, 0].set_ylabel("activation")
+    """Digits, their codes, and what single numbers of the code contribute.
+
+    The decoder's last layer is linear before its sigmoid, so each number of the code adds a picture of weights, scaled
+    by the number. The three that contribute most to a digit are shown.
+    """
+    codes = encode(autoencoder, images)  # (n, code)
+    weights = autoencoder.decoder.layers[0].get_weights()[0].reshape(-1, 28, 28)  # (code, 28, 28)
+    parts = codes[:, :, None, None] * weights  # (n, code, 28, 28), logits
+    title = "Codes of test digits, and their three largest contributions (red: brighter, blue: darker)"
+    size = {"width": 9.5, "height": 1.25 * len(images) + 0.5}
+    figure, axes = figures.subplots(len(images), 5, **size, title=title, width_ratios=(1, 3, 1, 1, 1), squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    for row, image, code, part in zip(axes, images, codes, parts, strict=True):
+        top = np.argsort(-np.square(part).sum(axis=(1, 2)))[:3]
+        figures.show_image(row[0], image)
+        colors = np.where(np.isin(np.arange(len(code)), top), figures.COLORS[1], figures.COLORS[0])
+        row[1].bar(np.arange(len(code)), code, width=0.8, color=colors)
+        row[1].set_ylabel("activation", fontsize=8)
+        row[1].set_ylim(0, 1.05 * codes.max() + 1e-6)
+        row[1].set_title(f"{np.sum(code > 0)} of {len(code)} numbers above 0", fontsize=8, pad=2)
+        limit = np.abs(part[top]).max() + 1e-6
+        for cell in row[2:]:
+            cell.set_axis_off()
+        for cell, number in zip(row[2:], top, strict=False):
+            cell.imshow(part[number], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            cell.set_title(f"number {number}: {code[number]:.1f}", fontsize=8, pad=2)
+    axes[-1, 1].set_xlabel("number of the code")
     return figure
 
 
-def draw_code_sizes(errors: dict[int, float], linear: dict[int, float], mean_image: float, epochs: int):
+def draw_code_sizes(
+    errors: dict[int, float], linear: dict[int, float], mean_image: float, epochs: int
+) -> figures.Figure:
     """Error against code size, beside the best linear code and the mean image."""
-    figure, cell = figures.subplots(width=7.5, height=3.6, title="What a code of so many numbers keeps of a test digit")
+    title = "Reconstruction error on test digits against the size of the code"
+    figure, cell = figures.subplots(width=7.5, height=3.6, title=title)
     cell.axhline(mean_image, color="black", linestyle=":", label=f"mean image: {mean_image:.4f}")
     cell.plot(linear.keys(), linear.values(), "s--", label="PCA, the best linear code")
     cell.plot(errors.keys(), errors.values(), "o-", label=f"dense autoencoder, {epochs} epochs each")
@@ -225,7 +257,7 @@ def draw_code_sizes(errors: dict[int, float], linear: dict[int, float], mean_ima
             cell.annotate(f"{error:.4f}", (size, error), **place, textcoords="offset points", fontsize=8)
     cell.set_xscale("log", base=2)
     cell.set_xticks(list(errors), [str(size) for size in errors])
-    cell.set_xlabel("numbers in the code")
+    cell.set_xlabel("size of the code (numbers per digit)")
     cell.set_ylabel("test MSE")
     cell.set_ylim(0)
     cell.margins(x=0.1)
@@ -234,20 +266,19 @@ def draw_code_sizes(errors: dict[int, float], linear: dict[int, float], mean_ima
 
 
 def draw_random_codes(images: np.ndarray, autoencoders: dict[str, Autoencoder], seed: int) -> figures.Figure:
-    """Pictures from random codes: each number drawn on its own from the values that it has for test digits."""
+    """Pictures from random codes: each number drawn independently from its values for the test digits."""
     random, rows = np.random.default_rng(seed), []
     for autoencoder in autoencoders.values():
         codes = random.permuted(encode(autoencoder, images), axis=0)[:12]
         rows.append(autoencoder.decoder.predict(codes, verbose=0))
-    title = "Decoded from random codes: not digits. An autoencoder is not yet a generative model"
+    title = "Decoded from random codes: an autoencoder is not yet a generative model"
     return figures.image_grid(rows, title, list(autoencoders), size=0.72)
 
 
 def draw_curves(dense: lesson.History, conv: lesson.History) -> figures.Figure:
     """Error by epoch of both, on one scale."""
-    figure, axes = figures.subplots(
-        1, 2, width=8, height=3.1, title="Test error, epoch by epoch, while the learning rate falls", sharey=True
-    )
+    title = "Error by epoch; nothing is chosen by the test curve"
+    figure, axes = figures.subplots(1, 2, width=8, height=3.1, title=title, sharey=True)
     for cell, (name, history) in zip(axes, {"dense": dense, "convolutional": conv}.items(), strict=True):
         cell.plot(history.epochs, history["loss"], label="training", marker=".")
         cell.plot(history.epochs, history["val_loss"], "--", label="test", marker=".")
@@ -260,6 +291,14 @@ def draw_curves(dense: lesson.History, conv: lesson.History) -> figures.Figure:
 
 
 # %% Measure
+# The same error in decibels, PSNR = 10 log10(1 / MSE), is the usual unit for images: 20 dB is a root mean square error
+# of 0.1, and 3 dB more is half the MSE.
+
+
+def decibels(mse: tuple[float, float]) -> tuple[float, float]:
+    """The range of the PSNR that belongs to a range of the MSE, rounded outward to tenths of a decibel."""
+    low, high = (-10 * math.log10(bound) for bound in reversed(mse))
+    return math.floor(10 * low) / 10, math.ceil(10 * high) / 10
 
 
 def measure(
@@ -268,10 +307,10 @@ def measure(
     """Test error of both networks, in MSE and decibels, and of the mean image, which is returned."""
     expected = {"dense": ((0.009, 0.0105), (0.005, 0.04)), "conv": ((0.004, 0.0075), (0.003, 0.03))}
     for name, autoencoder in autoencoders.items():
-        error = metrics.mean_squared_error(test_images, rebuild(autoencoder, test_images))
-        run.metric(f"test_mse_{name}", error, "", *expected[name])
-        decibels = [tuple(round(-10 * np.log10(bound), 1) for bound in reversed(bounds)) for bounds in expected[name]]
-        run.metric(f"test_psnr_{name}", -10 * np.log10(error), "dB", *decibels)
+        reconstructed = reconstruct(autoencoder, test_images)
+        bounds = expected[name]
+        run.metric(f"test_mse_{name}", metrics.mean_squared_error(test_images, reconstructed), "", *bounds)
+        run.metric(f"test_psnr_{name}", metrics.psnr(test_images, reconstructed), "dB", *map(decibels, bounds))
     mean_image = metrics.mean_squared_error(test_images, images.mean(axis=0))
     run.metric("mse_mean_image", mean_image, "", expected=(0.06, 0.075), embedded=(0.05, 0.12))
     return mean_image
@@ -281,7 +320,7 @@ def measure(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Two autoencoders, their errors and pictures, then other code sizes."""
+    """Two autoencoders, their errors and figures, then other code sizes."""
     with lesson.run(__file__, Config, PRESETS, argv) as run:
         settings, digits = run.config, datasets.mnist(run)
         images, test_images = scaled(digits.train.images), scaled(digits.test.images)
@@ -307,6 +346,6 @@ if __name__ == "__main__":
     main()
 
 # What to try next
-# 1. --learning-rate 1e-2: how much does the error grow? Count the units that are 0 for every digit: they have died.
-# 2. --code-size 2: draw the test digits in the plane of the two numbers, a colour a class. Compare with lesson 10.
-# 3. Train on the digits 0 to 8 only, and reconstruct nines. What does the network make of them, and why?
+# 1. --learning-rate 1e-2: how much does the error grow? Count the numbers of the code that are 0 for every digit.
+# 2. --code-size 2: draw the test digits in the plane of the two numbers, one colour per class. Compare with lesson 10.
+# 3. Train on the digits 0 to 8 only, and reconstruct nines. Which digits do the reconstructions resemble, and why?

@@ -1,5 +1,7 @@
 """Lesson 05: the layer and the metric are what they claim to be, and the test digits stay out of the training."""
 
+import types
+
 from lessonkit import training
 from lessonkit.config import StudyError
 from lessonkit.datasets.embedded import digits
@@ -45,7 +47,7 @@ def test_simple_dense_by_hand():
     np.testing.assert_allclose(layer(np.array([[1.0, 2.0, 3.0], [-9.0, 0.0, 0.0]])), [[5.5, 7.0], [0.0, 8.0]])
 
 
-def test_weights_are_made_at_the_first_input():
+def test_weights_are_created_at_the_first_input():
     layer = lesson.SimpleDense(4)
     assert not layer.built and not layer.weights
     layer(np.zeros((1, 6), "float32"))
@@ -78,9 +80,9 @@ def test_worst_class_accuracy_does_not_depend_on_the_batches(batch):
 
 def test_worst_class_accuracy_classes_weights_and_reset():
     metric = lesson.WorstClassAccuracy(classes=3)
-    scores = np.array([[9, 0, 0], [9, 0, 0], [0, 9, 0]], "float32")  # says 0, 0, 1
+    scores = np.array([[9, 0, 0], [9, 0, 0], [0, 9, 0]], "float32")  # predictions 0, 0, 1
     metric.update_state([0, 1, 1], scores)
-    assert float(metric.result()) == 0.5  # of class 1; class 2 was not seen
+    assert float(metric.result()) == 0.5  # of class 1; class 2 has no examples
     metric.reset_state()
     metric.update_state([0, 1, 1], scores, sample_weight=[1.0, 3.0, 1.0])
     assert float(metric.result()) == 0.25
@@ -108,11 +110,11 @@ def test_hold_out_of_nothing_is_refused(count, share):
 def test_training_never_sees_the_test_digits(monkeypatch, tmp_path):
     seen = {}
 
-    def look(self, model, examples, *, validation, **options):
+    def record(self, model, examples, *, validation, **options):
         seen["train"], seen["validation"] = examples.arrays[0], validation[0]
         raise StudyError("seen enough")
 
-    monkeypatch.setattr(lesson.lesson.Run, "fit", look)
+    monkeypatch.setattr(lesson.lesson.Run, "fit", record)
     with pytest.raises(SystemExit):
         lesson.main(["--preset", "smoke", "--output-dir", str(tmp_path)])
     arrays = digits.splits()
@@ -126,7 +128,7 @@ def test_training_never_sees_the_test_digits(monkeypatch, tmp_path):
 # Training
 
 
-def test_an_untrained_network_knows_nothing(model, examples):
+def test_an_untrained_network_is_near_chance(model, examples):
     loss = model.evaluate(*examples, verbose=0, return_dict=True)["loss"]
     assert np.log(10) - 0.1 < loss < np.log(10) + 0.3
     assert model.predict(examples[0], verbose=0).min() < 0, "logits, not probabilities"
@@ -176,6 +178,57 @@ def test_weights_of_black_pixels_keep_their_random_start(examples):
     assert black.any() and change[black].max() == 0 and change[~black].max() > 0
 
 
+# Overfitting and early stopping
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "expected"),
+    [
+        ([3, 2, 1, 2, 3, 4, 0], 3, (3, 6)),  # ends before the better last epoch
+        ([3, 2, 1, 2, 3, 0.5, 4], 4, (6, 7)),  # the waiting begins anew with each improvement
+        ([1, 1, 1], 2, (1, 3)),  # equal is no improvement
+        ([3, 2, 1], 2, (3, 3)),
+        ([5], 2, (1, 1)),
+    ],
+)
+def test_early_stopping_is_that_of_keras(losses, patience, expected):
+    assert lesson.early_stopping(losses, patience) == expected
+    callback = keras.callbacks.EarlyStopping("val_loss", patience=patience)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    callback.set_model(model)
+    callback.on_train_begin()
+    model.stop_training = False
+    for epoch, loss in enumerate(losses):
+        callback.on_epoch_end(epoch, {"val_loss": loss})
+        if model.stop_training:
+            break
+    assert (callback.best_epoch + 1, epoch + 1) == expected
+
+
+def test_the_network_overfits_few_digits(model, examples):
+    """From the same start, on the first digits only: training loss towards 0, validation loss up again."""
+    images, labels = examples
+    start = model.get_weights()
+
+    def fit(model, batches, *, validation, epochs, name):
+        assert all(np.array_equal(one, other) for one, other in zip(start, model.get_weights(), strict=True))
+        assert batches.examples == 60 and np.array_equal(batches.arrays[0], images[:60])
+        options = {"steps_per_epoch": batches.steps_per_epoch, "epochs": epochs, "verbose": 0}
+        return model.fit(batches.dataset(), validation_data=validation, **options)
+
+    settings = lesson.Config(few=60, few_epochs=120, batch_size=20)
+    run = types.SimpleNamespace(config=settings, fit=fit, say=lambda line: None)
+    history = lesson.overfit(run, start, (images[:500], labels[:500]), (images[500:], labels[500:])).history
+    best, _ = lesson.early_stopping(history["val_loss"])
+    assert history["loss"][-1] < 0.05
+    assert 1 < best < 100 and history["val_loss"][-1] > 1.2 * history["val_loss"][best - 1]
+
+
+@pytest.mark.parametrize("limit", ["2", "3"])
+def test_few_digits_are_enough(tmp_path, limit):
+    lesson.main(["--preset", "smoke", "--limit", limit, "--output-dir", str(tmp_path)])
+
+
 def test_save_and_load_give_the_same_outputs(examples, tmp_path):
     model, _ = trained(examples, steps=3)
     model.save(tmp_path / "digits.keras")
@@ -185,8 +238,8 @@ def test_save_and_load_give_the_same_outputs(examples, tmp_path):
     assert loaded.get_layer("hidden_1").get_config()["activation"] == "relu"
 
 
-def test_most_wrong_comes_first():
-    logits = np.array([[9, 0, 0], [2, 1, 0], [0, 5, 0]], "float32")  # surely 0, hardly 0, rather 1
+def test_the_highest_loss_comes_first():
+    logits = np.array([[9, 0, 0], [2, 1, 0], [0, 5, 0]], "float32")  # 0 with certainty, 0 with 67 %, 1
     places, predictions, sure = lesson.most_wrong(logits, np.array([1, 1, 1]), count=2)
     assert list(places) == [0, 1] and list(predictions) == [0, 0]
     assert sure == pytest.approx([1 / (1 + 2 * np.exp(-9)), 1 / (1 + np.exp(-1) + np.exp(-2))], rel=1e-5)

@@ -1,4 +1,4 @@
-"""Lesson 07: the pixel models are distributions, counted right, sampled right, and turned round by Bayes' rule."""
+"""Lesson 07: the pixel models are distributions; counting, sampling and Bayes' rule are correct."""
 
 import itertools
 
@@ -75,7 +75,7 @@ def test_likelihood_is_the_product_over_pixels(data):
         assert np.exp(logarithm) == pytest.approx(model.prior @ pixels.prod(axis=1))
 
 
-def test_fair_coins_cost_one_bit_a_pixel():
+def test_fair_coins_cost_one_bit_per_pixel():
     model = lesson.BernoulliPixels(np.ones(1), np.full((1, 784), 0.5))
     picture = np.random.default_rng(0).integers(0, 2, (1, 784))
     assert -model.log_likelihood(picture)[0] == pytest.approx(784 * np.log(2))
@@ -151,11 +151,11 @@ def test_same_seed_same_samples_and_two_draws_differ(real):
     assert (first != model.sample(np.arange(10), seeds)).any()
 
 
-def test_neighbour_correlation_of_what_is_known():
+def test_neighbour_correlation_of_stripes_and_checkerboards():
     stripes = np.repeat(np.random.default_rng(0).integers(0, 2, (50, 28, 1)), 28, axis=2).reshape(50, 784)
     assert lesson.neighbour_correlation(stripes, np.full((50, 784), 0.5)) == pytest.approx(1)
-    chess = np.tile(np.indices((28, 28)).sum(axis=0) % 2, (5, 1, 1)).reshape(5, 784)
-    assert lesson.neighbour_correlation(chess, np.full((5, 784), 0.5)) == pytest.approx(-1)
+    checkerboard = np.tile(np.indices((28, 28)).sum(axis=0) % 2, (5, 1, 1)).reshape(5, 784)
+    assert lesson.neighbour_correlation(checkerboard, np.full((5, 784), 0.5)) == pytest.approx(-1)
 
 
 def test_real_digits_have_neighbours(real):
@@ -177,3 +177,8 @@ def test_stochastic_keeps_the_mean_brightness():
     white = lesson.binarised(images, "stochastic", keras.random.SeedGenerator(0)).mean(axis=0)
     assert white[0] == 0 and white[3] == 1
     np.testing.assert_allclose(white[1:3], [64 / 255, 192 / 255], atol=0.03)
+
+
+@pytest.mark.parametrize("limit", ["1", "3"])
+def test_few_digits_are_enough(tmp_path, limit):
+    lesson.main(["--preset", "smoke", "--limit", limit, "--output-dir", str(tmp_path)])

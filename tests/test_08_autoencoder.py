@@ -1,4 +1,6 @@
-"""Lesson 08: a narrow place, two networks, and the yardsticks."""
+"""Lesson 08: a bottleneck between two networks, and the baselines."""
+
+from lessonkit import figures
 
 import numpy as np
 import pytest
@@ -18,13 +20,13 @@ def images():
 
 
 @pytest.mark.parametrize(("build", "parameters"), [("build_dense", 50_992), ("build_conv", 111_521)])
-def test_all_goes_through_the_code(lesson, images, build, parameters):
+def test_everything_passes_through_the_code(lesson, images, build, parameters):
     autoencoder = getattr(lesson, build)(32)
     assert autoencoder.whole.count_params() == parameters
     codes = lesson.encode(autoencoder, images[:5])
     assert codes.shape == (5, 32)
     decoded = autoencoder.decoder.predict(codes, verbose=0)
-    np.testing.assert_allclose(decoded, lesson.rebuild(autoencoder, images[:5]), atol=1e-6)
+    np.testing.assert_allclose(decoded, lesson.reconstruct(autoencoder, images[:5]), atol=1e-6)
     assert decoded.shape == (5, 28, 28) and decoded.min() >= 0 and decoded.max() <= 1
 
 
@@ -56,3 +58,36 @@ def test_a_few_steps_beat_the_mean_image_on_one_batch(lesson, images):
     for _ in range(200):
         error = whole.train_on_batch(few, few)
     assert float(np.squeeze(error)) < np.mean((few - few.mean(axis=0)) ** 2)
+
+
+@pytest.mark.parametrize("mse", [(0.009, 0.0105), (0.004, 0.0075), (0.005, 0.04), (0.003, 0.03)])
+def test_the_range_in_decibels_holds_whatever_the_range_of_the_mse_holds(lesson, mse):
+    low, high = lesson.decibels(mse)
+    psnr = -10 * np.log10(np.linspace(*mse, 1000))
+    assert low <= psnr.min() < low + 0.1 and high - 0.1 < psnr.max() <= high
+
+
+def test_an_error_at_the_edge_is_in_both_ranges(lesson):
+    low, _ = lesson.decibels((0.009, 0.0105))
+    assert low <= -10 * np.log10(0.01049)
+
+
+def test_contributions_of_a_code_add_up_to_the_reconstruction(lesson, images):
+    """What the figure of the codes shows: number times weights, summed, plus the bias, through the sigmoid."""
+    autoencoder = lesson.build_dense(4)
+    codes = lesson.encode(autoencoder, images[:3])
+    weights, bias = autoencoder.decoder.layers[0].get_weights()
+    logits = sum(codes[:, [number]] * weights[number] for number in range(4)) + bias
+    expected = 1 / (1 + np.exp(-logits.reshape(-1, 28, 28)))
+    np.testing.assert_allclose(lesson.reconstruct(autoencoder, images[:3]), expected, atol=1e-5)
+    figure = lesson.draw_codes(images[:3], autoencoder)
+    part = codes[0, :, None] * weights  # (4, 784)
+    top = np.argmax(np.square(part).sum(axis=1))
+    shown = np.asarray(figure.axes[2].images[0].get_array()).ravel()
+    np.testing.assert_allclose(shown, part[top], atol=1e-6)
+    figures.plt.close(figure)
+
+
+@pytest.mark.parametrize("limit", ["1", "3"])
+def test_few_digits_are_enough(lesson, tmp_path, limit):
+    lesson.main(["--preset", "smoke", "--limit", limit, "--output-dir", str(tmp_path)])
