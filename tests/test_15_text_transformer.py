@@ -1,4 +1,4 @@
-"""Lesson 15: no look into the future, an honest loss, samplers, the cache, prompts, and the reviews' archive."""
+"""Lesson 15: the causal mask, the loss, the learning rate, samplers, the cache, prompts, and the reviews' archive."""
 
 import dataclasses
 import io
@@ -29,7 +29,7 @@ DEEP = dataclasses.replace(SMALL, blocks=2)
 
 
 def random_ids(count: int, length: int = 12, seed: int = 0) -> np.ndarray:
-    """[start] and then tokens drawn evenly from the 45 words: nobody can guess them."""
+    """[start] and then tokens drawn uniformly from the 45 words: they cannot be predicted."""
     ids = np.random.default_rng(seed).integers(FIRST_WORD, len(WORDS), (count, length + 1)).astype("int32")
     ids[:, 0] = WORDS.index("[start]")
     return ids
@@ -44,7 +44,7 @@ def small_model(settings: lesson.Config = SMALL, spread: float = 1.0) -> keras.M
     return model
 
 
-# No look into the future
+# The causal mask
 
 
 def largest_leak(model: keras.Model) -> float:
@@ -60,7 +60,7 @@ def largest_leak(model: keras.Model) -> float:
     return leak
 
 
-def see_everything(monkeypatch):
+def without_mask(monkeypatch):
     monkeypatch.setattr(lesson, "causal_mask", lambda length: ops.ones((length, length), "bool"))
 
 
@@ -69,12 +69,12 @@ def test_a_later_token_changes_no_earlier_logits():
 
 
 def test_the_leak_test_catches_a_block_without_a_mask(monkeypatch):
-    see_everything(monkeypatch)
+    without_mask(monkeypatch)
     assert largest_leak(small_model(DEEP)) > 1e-2
 
 
 def loss_on_random_tokens() -> float:
-    """Held-out nats per token after a training on tokens that cannot be guessed: any of nine words comes next."""
+    """Held-out nats per token after a training on tokens that cannot be predicted: uniformly one of nine words."""
     keras.utils.set_random_seed(0)
 
     def few_words(count: int, seed: int) -> np.ndarray:
@@ -98,19 +98,19 @@ def loss_on_random_tokens() -> float:
     return lesson.token_nats(model, few_words(500, seed=2)).mean()
 
 
-def test_random_tokens_cannot_be_guessed():
+def test_random_tokens_cannot_be_predicted():
     assert np.log(9) - 0.01 <= loss_on_random_tokens() <= np.log(9) + 0.1  # 3,000 tokens: they vary by that much
 
 
-def test_random_tokens_are_guessed_by_a_model_that_sees_them(monkeypatch):
-    see_everything(monkeypatch)
+def test_random_tokens_are_predicted_by_a_model_without_a_mask(monkeypatch):
+    without_mask(monkeypatch)
     assert loss_on_random_tokens() < np.log(9) - 1
 
 
 # The loss
 
 
-def test_loss_is_the_mean_over_what_was_written():
+def test_loss_is_the_mean_over_all_tokens_but_padding():
     logits = np.random.default_rng(0).normal(size=(2, 4, 6)).astype("float32")
     targets = np.array([[3, 2, 5, 1], [4, 3, 0, 0]])
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -132,7 +132,7 @@ def test_padding_moves_no_weight_by_itself():
 
 
 @pytest.mark.parametrize("skewed", [False, True])
-def test_an_untrained_model_knows_the_frequencies_and_no_more(skewed):
+def test_an_untrained_model_is_a_unigram_model(skewed):
     vocabulary = ["", "[UNK]", *(f"w{number}" for number in range(3_998))]
     generator = np.random.default_rng(0)
     share = np.arange(1, 3_999, dtype=float) ** -(1.0 if skewed else 0.0)
@@ -152,12 +152,29 @@ def test_parameter_counts(preset, parameters):
     assert lesson.build_model(settings, vocabulary, np.ones((1, 101), int)).count_params() == parameters
 
 
-def test_a_width_that_its_heads_cannot_share():
+def test_a_width_that_is_not_divisible_by_the_heads():
     with pytest.raises(StudyError, match="--heads 3"):
         small_model(dataclasses.replace(SMALL, heads=3))
 
 
-# The marks to beat
+# The learning rate
+
+
+def test_the_rate_is_zero_after_the_last_step():
+    model, ids, rates = small_model(), random_ids(64), []
+
+    def fit(model, batches, validation):
+        schedule = model.optimizer._learning_rate
+        rates.extend(float(schedule(step)) for step in range(201))
+        return SimpleNamespace(epochs=[1])
+
+    settings = dataclasses.replace(SMALL, steps=200, epochs=1_000, learning_rate=0.01)
+    lesson.train(SimpleNamespace(config=settings, fit=fit), model, ids, ids[:4])
+    assert rates[0] == 0 and np.argmax(rates) == 10 and max(rates) == pytest.approx(0.01)
+    assert (np.diff(rates[10:]) < 0).all() and rates[200] == pytest.approx(0, abs=1e-9)
+
+
+# The baselines
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -222,21 +239,21 @@ def test_cuts_keep_the_ratios_and_temperature_sharpens():
     assert half == pytest.approx(squares / squares.sum(), rel=1e-4)
 
 
-def test_temperature_to_nought_is_argmax():
+def test_temperature_to_zero_is_argmax():
     for temperature in (0.0, 1e-4):
         cold = ops.softmax(lesson.with_temperature(LOGITS[:1], np.full(1, temperature, "float32")))
         assert ops.convert_to_numpy(cold)[0] == pytest.approx([0, 1, 0, 0, 0])
     assert int(lesson.greedy(LOGITS)[0]) == 1
 
 
-# Writing
+# Generation
 
 
-def naive(model: keras.Model, prompt: list[int], tokens: int, barred: np.ndarray) -> list[int]:
-    """The tutorials' form: all of the text through the model for every token, and the likeliest one taken."""
+def naive(model: keras.Model, prompt: list[int], tokens: int, suppressed: np.ndarray) -> list[int]:
+    """The tutorials' form: all of the text through the model for every token, and the most likely one taken."""
     ids = list(prompt)
     for _ in range(tokens):
-        ids.append(int(np.argmax(ops.convert_to_numpy(model(np.array([ids])))[0, -1] + barred)))
+        ids.append(int(np.argmax(ops.convert_to_numpy(model(np.array([ids])))[0, -1] + suppressed)))
         if ids[-1] == WORDS.index("[end]"):
             break
     return ids
@@ -244,43 +261,43 @@ def naive(model: keras.Model, prompt: list[int], tokens: int, barred: np.ndarray
 
 def test_cached_logits_equal_uncached_ones():
     model, ids = small_model(DEEP), random_ids(3)[:, :12]
-    writer = lesson.Writer(model)
-    whole, caches = ops.convert_to_numpy(model(ids)), writer.empty_cache(3)
+    generator = lesson.TextGenerator(model)
+    whole, caches = ops.convert_to_numpy(model(ids)), generator.empty_cache(3)
     for position in range(12):
-        logits, caches = writer.step(ids[:, position], tf.constant(position), caches)
+        logits, caches = generator.step(ids[:, position], tf.constant(position), caches)
         assert np.abs(ops.convert_to_numpy(logits) - whole[:, position]).max() < 1e-4
 
 
 @pytest.mark.parametrize("words", [0, 4])
 def test_a_prompt_of_any_length_is_continued_after_its_last_token(words):
     model = small_model(DEEP)
-    writer = lesson.Writer(model)
+    generator = lesson.TextGenerator(model)
     prompt = random_ids(1)[:, : 1 + words]
-    greedily = lesson.write_texts(writer, prompt, [(0.0, 0, 1.0)], 1, 6, seed=0)[0, 0]
-    wanted = naive(model, prompt[0].tolist(), 6, writer.barred)
+    greedily = lesson.generate_texts(generator, prompt, [(0.0, 0, 1.0)], 1, 6, seed=0)[0, 0]
+    wanted = naive(model, prompt[0].tolist(), 6, generator.suppressed)
     assert greedily[: len(wanted)].tolist() == wanted
     assert not greedily[len(wanted) :].any()
 
 
-def test_a_low_temperature_writes_what_greedy_writes():
-    writer, prompt = lesson.Writer(small_model(), endless=True), random_ids(1)[:, :2]
-    greedy, cold, warm = lesson.write_texts(
-        writer, prompt, [(0.0, 0, 1.0), (1e-4, 0, 1.0), (2.0, 0, 1.0)], 1, 8, seed=0
+def test_a_low_temperature_generates_what_greedy_generates():
+    generator, prompt = lesson.TextGenerator(small_model(), endless=True), random_ids(1)[:, :2]
+    greedy, cold, warm = lesson.generate_texts(
+        generator, prompt, [(0.0, 0, 1.0), (1e-4, 0, 1.0), (2.0, 0, 1.0)], 1, 8, seed=0
     )
     assert greedy.tolist() == cold.tolist() != warm.tolist()
 
 
 def test_draws_follow_the_probabilities():
     model = small_model()
-    writer, prompt = lesson.Writer(model), random_ids(1)[:, :2]
-    drawn = lesson.write_texts(writer, prompt, [(1.0, 0, 1.0)], 4_000, 1, seed=0)[0, :, -1]
-    wanted = ops.convert_to_numpy(ops.softmax(model(prompt)[0, -1] + writer.barred))
+    generator, prompt = lesson.TextGenerator(model), random_ids(1)[:, :2]
+    drawn = lesson.generate_texts(generator, prompt, [(1.0, 0, 1.0)], 4_000, 1, seed=0)[0, :, -1]
+    wanted = ops.convert_to_numpy(ops.softmax(model(prompt)[0, -1] + generator.suppressed))
     assert np.bincount(drawn, minlength=len(WORDS)) / 4_000 == pytest.approx(wanted, abs=0.03)
 
 
 def test_same_seed_same_texts():
-    writer, prompt = lesson.Writer(small_model()), random_ids(1)[:, :2]
-    first, again, other = (lesson.write_texts(writer, prompt, [(1.0, 5, 0.9)], 3, 8, seed) for seed in (7, 7, 8))
+    generator, prompt = lesson.TextGenerator(small_model()), random_ids(1)[:, :2]
+    first, again, other = (lesson.generate_texts(generator, prompt, [(1.0, 5, 0.9)], 3, 8, seed) for seed in (7, 7, 8))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert len({tuple(ids) for ids in first[0]}) > 1, "texts of one batch have draws of their own"
 
@@ -288,20 +305,22 @@ def test_same_seed_same_texts():
 def test_a_text_stops_at_its_end_and_never_holds_what_is_no_word():
     model = small_model()
     model.layers[-1].bias.assign(np.where(np.arange(len(WORDS)) < FIRST_WORD, 6.0, 0.0))
-    writer, prompt = lesson.Writer(model), random_ids(1)[:, :3]
-    texts = lesson.write_texts(writer, prompt, [(1.0, 0, 1.0)], 50, 9, seed=0)[0, :, 3:]
+    generator, prompt = lesson.TextGenerator(model), random_ids(1)[:, :3]
+    texts = lesson.generate_texts(generator, prompt, [(1.0, 0, 1.0)], 50, 9, seed=0)[0, :, 3:]
     for ids in texts:
         length = np.count_nonzero(ids)
         assert length == 9 or ids[length - 1] == WORDS.index("[end]")
         assert not ids[length:].any() and (ids[: length - 1] >= FIRST_WORD).all()
-    endless = lesson.write_texts(lesson.Writer(model, endless=True), prompt, [(1.0, 0, 1.0)], 50, 9, seed=0)[0, :, 3:]
+    endless = lesson.generate_texts(lesson.TextGenerator(model, endless=True), prompt, [(1.0, 0, 1.0)], 50, 9, seed=0)[
+        0, :, 3:
+    ]
     assert (endless >= FIRST_WORD).all()
 
 
 def test_the_window_ends_a_text():
-    writer, prompt = lesson.Writer(small_model(), endless=True), random_ids(1)[:, :3]
-    assert writer.length == 12
-    texts = lesson.write_texts(writer, prompt, [(1.0, 0, 1.0)], 2, 500, seed=0)
+    generator, prompt = lesson.TextGenerator(small_model(), endless=True), random_ids(1)[:, :3]
+    assert generator.length == 12
+    texts = lesson.generate_texts(generator, prompt, [(1.0, 0, 1.0)], 2, 500, seed=0)
     assert texts.shape == (1, 2, 13) and (texts[..., 3:] >= FIRST_WORD).all()
     with pytest.raises(ValueError, match="13 tokens do not fit into a window of 12"):
         small_model()(random_ids(1))
@@ -312,18 +331,18 @@ def test_save_load_same_texts(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     assert np.array_equal(model(random_ids(2)[:, :9]), loaded(random_ids(2)[:, :9]))
-    assert lesson.Writer(loaded).vocabulary == WORDS
+    assert lesson.TextGenerator(loaded).vocabulary == WORDS
 
 
-def test_describe_knows_greedy_from_chance():
+def test_statistics_of_greedy_and_of_random_texts():
     model = small_model(spread=0.1)
-    writer, prompt = lesson.Writer(model, endless=True), random_ids(1)[:, :2]
+    generator, prompt = lesson.TextGenerator(model, endless=True), random_ids(1)[:, :2]
     samplers = [(0.0, 0, 1.0), (1.0, 0, 1.0), (1.0, 5, 1.0)]
-    texts = lesson.write_texts(writer, prompt, samplers, 4, 11, seed=0)
+    texts = lesson.generate_texts(generator, prompt, samplers, 4, 11, seed=0)
     greedy, free, cut = (lesson.describe(model, ids, 2, sampler) for ids, sampler in zip(texts, samplers, strict=True))
     assert greedy[0] == pytest.approx(0, abs=1e-3)
     assert np.log(30) < free[0] <= np.log(49) and np.log(4) < cut[0] <= np.log(5) + 1e-4
-    assert greedy[2] <= free[2], "the likeliest tokens are likelier than drawn ones"
+    assert greedy[2] <= free[2], "the most likely tokens are at least as likely as drawn ones"
     real = np.concatenate([prompt.repeat(4, axis=0), texts[1][:, 2:]], axis=1)
     alone = lesson.token_nats(model, real).reshape(4, -1)[:, 1:].mean()
     assert free[2] == pytest.approx(alone, rel=1e-4)
@@ -343,13 +362,13 @@ def test_describe_knows_greedy_from_chance():
     ],
 )
 def test_punctuation_is_kept_and_html_is_not(raw, tokens):
-    found = lesson.standardise(tf.constant([raw]))[0].numpy().decode().split()
+    found = text.standardise(tf.constant([raw]))[0].numpy().decode().split()
     assert found == ["[start]", *tokens.split(), "[end]"]
 
 
-def test_the_grammar_is_read_as_its_own_tokens():
+def test_reviews_of_the_grammar_become_the_tokens_of_the_grammar():
     texts = reviews.draw(300, seed=3)
-    for found, raw in zip(lesson.standardise(tf.constant(texts)).numpy(), texts, strict=True):
+    for found, raw in zip(text.standardise(tf.constant(texts)).numpy(), texts, strict=True):
         assert found.decode().split()[1:-1] == re.findall(reviews.TOKEN_PATTERN, raw.lower())
 
 
@@ -358,16 +377,17 @@ def set_again(tokens: list[str]) -> str:
     return text.readable([vocabulary.index(token) for token in tokens], vocabulary)
 
 
-def test_tokens_are_set_as_text_again():
+def test_tokens_become_readable_text():
     for raw in reviews.draw(200, seed=4):
-        assert set_again(lesson.standardise(tf.constant([raw]))[0].numpy().decode().split()).lower() == raw.lower()
+        assert set_again(text.standardise(tf.constant([raw]))[0].numpy().decode().split()).lower() == raw.lower()
     tokens = ['"', "it's", "well", "-", "made", "!", '"', "i", "said", "(", "to", "8", "/", "10", "people", ")", "."]
     assert set_again(tokens) == '"It\'s well-made!" I said (to 8/10 people).'
 
 
 def test_tokenise_cuts_pads_and_learns_from_the_training_texts_alone():
-    texts = SimpleNamespace(train=["one two two three.", "two"] * 60, test=["two unseen.", "one " * 30])
-    train, held_out, vocabulary = lesson.tokenise(texts, lesson.Config(length=8))
+    train, held_out, vocabulary = text.tokenise(
+        ["one two two three.", "two"] * 60, ["two unseen.", "one " * 30], 4_000, 8
+    )
     assert vocabulary[:2] == ["", "[UNK]"] and "unseen" not in vocabulary
     assert train.shape == (120, 7) and held_out.shape == (2, 7) and train.dtype == np.int32
     assert [vocabulary[token] for token in train[0]] == ["[start]", "one", "two", "two", "three", ".", "[end]"]
@@ -442,7 +462,7 @@ def test_the_data_folder_comes_first_and_the_limit_counts_for_both_parts(tmp_pat
     assert texts.train == datasets.imdb(make_run(data_dir=tmp_path)).train[:3]
 
 
-def test_without_a_network_the_grammar_writes():
+def test_without_a_network_the_reviews_come_from_the_grammar():
     run = make_run(limit=4)
     assert datasets.imdb(run).train == reviews.draw(4, seed=0)
     assert run.said[-1][1] == "embedded"
@@ -463,6 +483,36 @@ def test_broken_archives_end_with_one_line(tmp_path, damage):
         archive(path, {name: content for name, content in MEMBERS.items() if "train" in name})
     with pytest.raises(StudyError, match=re.escape(str(path))):
         datasets.imdb(make_run(data_dir=tmp_path))
+
+
+# Few reviews, and short ones
+
+
+@pytest.mark.parametrize("words", [3, 40])
+def test_one_review_per_folder_is_enough(tmp_path, words):
+    review = ("this is a film . " * words)[: 5 * words].encode()
+    members = {f"aclImdb/{part}/{kind}/0_7.txt": review for part in ("train", "test") for kind in ("pos", "neg")}
+    archive(tmp_path / "aclImdb_v1.tar.gz", members)
+    flags = ["--preset", "smoke", "--data", "real", "--data-dir", str(tmp_path), "--prompt", "this"]
+    lesson.main([*flags, "--output-dir", str(tmp_path / "output")])
+    metrics_of_run = read_card(tmp_path / "output", NAME)["metrics"]
+    assert all(np.isfinite(entry["value"]) for entry in metrics_of_run.values())
+
+
+@pytest.mark.parametrize("part", ["training", "test"])
+def test_empty_reviews_are_refused_before_the_training(part):
+    texts = {"training": ["a film"], "test": ["a film"], part: ["", "<br />", " # "]}
+    with pytest.raises(StudyError, match=f"all {part} texts are empty"):
+        text.tokenise(texts["training"], texts["test"], 100, 8)
+
+
+def test_the_example_is_a_sentence_where_there_is_one():
+    vocabulary = ["", "[UNK]", "[start]", "[end]", ".", "a"]
+    sentence = [2, 5, 5, 4]
+    for others in ([2, 5, 3, 0], [2, 1, 5, 4], [2, 5, 5, 5]):  # too short, an unknown word, no full stop
+        ids = np.array([others, sentence, sentence])
+        assert text.example_sentence(ids, vocabulary, 4).tolist() == sentence
+    assert text.example_sentence(np.array([[2, 5, 3, 0]]), vocabulary, 16).tolist() == [2, 5, 3]
 
 
 # The command line
@@ -500,7 +550,7 @@ def test_the_card_and_samples_of_a_run(trained):
     assert {"test_nats_per_token", "test_perplexity", "unigram_perplexity", "bigram_perplexity"} <= set(card["metrics"])
     samples = (trained / NAME / "samples.txt").read_text(encoding="utf-8")
     assert all(f"== {name} ==" in samples for name in lesson.SAMPLERS) and "[UNK]" not in samples
-    assert samples.count("\n\nThis is") <= 4 * len(lesson.SAMPLERS) + 1  # greedy writes one text however often
+    assert samples.count("\n\nThis is") <= 4 * len(lesson.SAMPLERS) + 1  # greedy generates the same text each time
 
 
 @pytest.mark.parametrize(
@@ -509,8 +559,8 @@ def test_the_card_and_samples_of_a_run(trained):
         (["--prompt", ""], "--prompt holds no word"),
         (["--prompt", " <br /> #"], "--prompt holds no word"),
         (["--prompt", "this " * 80], "--prompt has 80 tokens, but the window has room for"),
-        (["--prompt", "zyzzyva qwrt"], "none of its words (zyzzyva, qwrt)"),
-        (["--prompt", "zyzzyva."], "none of its words (zyzzyva)"),  # a mark is no word
+        (["--prompt", "zyzzyva qwrt"], "none of its words is in the vocabulary (zyzzyva, qwrt)"),
+        (["--prompt", "zyzzyva."], "none of its words is in the vocabulary (zyzzyva)"),  # a mark is no word
         (["--temperature", "-0.1"], "--temperature must be between 0"),
         (["--temperature", "nan"], "--temperature must be between 0"),
         (["--top-p", "0"], "--top-p must be between"),
@@ -546,18 +596,18 @@ def test_generate_only_without_a_trained_model(tmp_path, capsys):
 # Resume
 
 
-def test_a_run_that_was_broken_off_ends_with_the_same_weights(tmp_path, monkeypatch):
+def test_a_run_that_was_broken_off_ends_with_the_same_weights(tmp_path, monkeypatch, capsys):
     ids = random_ids(64)
 
-    def run(folder: str, *flags: str) -> list[np.ndarray]:
-        length = ["--epochs", "2", "--steps", "7", "--epochs-per-pass", "2"]
+    def run(folder: str, *flags: str, steps: int = 7) -> list[np.ndarray]:
+        length = ["--epochs", "2", "--steps", str(steps), "--epochs-per-pass", "2"]
         flags = ["--preset", "smoke", "--output-dir", str(tmp_path / folder), "--dropout", "0.3", *length, *flags]
         with lesson.lesson.run(f"{NAME}.py", lesson.Config, lesson.PRESETS, flags) as this:
             this.publishes = False
             settings = dataclasses.replace(this.config, width=16, feed_forward=32)
             model = lesson.build_model(settings, WORDS, ids)
-            history, seen = lesson.train(this, model, ids, ids[:10])
-            assert seen[-1] == 7 * 8 * 12 and len(history["val_loss"]) == len(seen)
+            history, tokens = lesson.train(this, model, ids, ids[:10])
+            assert tokens[-1] == 7 * 8 * 12 and len(history["val_loss"]) == len(tokens)
             return [np.array(variable) for variable in model.variables]
 
     whole = run("whole")
@@ -565,7 +615,7 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights(tmp_path, monkeypa
 
     def interrupt(self, batch, logs=None):
         watch(self, batch, logs)
-        if int(self.model.optimizer.iterations) == 6:  # in the middle of the second report
+        if int(self.model.optimizer.iterations) == 6:  # in the middle of the second epoch
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training.Watch, "on_train_batch_end", interrupt)
@@ -573,6 +623,9 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights(tmp_path, monkeypa
         run("broken")
     assert stop.value.code == 130
     monkeypatch.setattr(training.Watch, "on_train_batch_end", watch)
+    with pytest.raises(SystemExit) as stop:  # the learning rate depends on --steps
+        run("broken", "--resume", steps=6)
+    assert stop.value.code == 2 and "learning_rate_schedules" in capsys.readouterr().err
     resumed = run("broken", "--resume")
     assert all(np.array_equal(one, other) for one, other in zip(whole, resumed, strict=True))
 

@@ -1,7 +1,8 @@
 """Training on several devices or machines by `tf.distribute` (`--distribute`), in the lessons that train with `fit`.
 
-Every replica takes its share of each batch; the gradients are averaged over all, so that the weights stay the same
-everywhere and are those of one device with the whole batch (but for rounding, dropout and batch normalisation).
+Every replica computes a part of each batch, and the gradients are averaged over all replicas. So the weights stay the
+same everywhere, and a step is that of one device with the whole batch, except for what each replica draws or computes
+for its own part: dropout, the noise of a VAE, the statistics of batch normalisation.
 """
 
 import json
@@ -32,7 +33,7 @@ def strategy(kind: str, device: str) -> tf.distribute.Strategy:
 
 
 def cluster() -> dict:
-    """What TF_CONFIG says; nothing if it is not there, or no JSON."""
+    """The content of TF_CONFIG; empty if it is not set, or is not JSON."""
     try:
         return json.loads(os.environ.get("TF_CONFIG", "{}"))
     except ValueError:
@@ -44,18 +45,27 @@ def is_chief(kind: str) -> bool:
     return kind != "multi-worker" or cluster().get("task", {}).get("index", 0) == 0
 
 
-def prepare(model: keras.Model, replicas: int) -> None:
-    """Mend what Keras 3.6 does wrong when a compiled model trains on several replicas.
+def mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
+    """The mean of a scalar over the replicas of a training step; the value itself where there is one device.
 
-    It adds the gradients up, although the loss of each replica is already a mean over its own part of the batch: the
-    steps would be longer by the number of replicas. (Later versions divide the loss.) And it takes the mean of what
+    A loss that is a mean over something that differs between replicas (the tokens of their texts) divides by this.
+    """
+    context = tf.distribute.get_replica_context()
+    return value if context is None else context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
+
+def prepare(model: keras.Model, replicas: int) -> None:
+    """Correct two errors of Keras 3.6 in a compiled model that trains on several replicas.
+
+    It sums the gradients, although the loss of each replica is already a mean over its own part of the batch: the steps
+    would be too long by a factor of the number of replicas. (Later versions divide the loss.) And it averages what
     several workers log over an axis that a scalar does not have.
     """
     if not hasattr(keras.src.losses.loss, "scale_loss_for_distribution"):
-        add_up = model.optimizer._all_reduce_sum_gradients
+        sum_over_replicas = model.optimizer._all_reduce_sum_gradients
 
         def average(pairs):
-            pairs = add_up(pairs)
+            pairs = sum_over_replicas(pairs)
             return [(None if gradient is None else gradient / replicas, variable) for gradient, variable in pairs]
 
         model.optimizer._all_reduce_sum_gradients = average

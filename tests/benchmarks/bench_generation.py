@@ -1,9 +1,9 @@
-"""Tokens per second of lesson 15's writer against the form in which tutorials generate text.
+"""Tokens per second of lesson 15's generator against the form in which tutorials generate text.
 
 The tutorials send the whole window through the model, layer by layer in Python (eagerly), for every token, and use
 the logits of one position. Lesson 15 keeps keys and values in a cache and loops inside one compiled function. Both
-write the same 100 tokens greedily with the same weights, alternately, in one process, so that whatever else the machine
-does hits both alike; that the tokens and the logits are the same is checked.
+generate the same 100 tokens greedily with the same weights, alternately, in one process, so that whatever else the
+machine does hits both alike; that the tokens and the logits are the same is checked.
 
 Run:    python tests/benchmarks/bench_generation.py
 """
@@ -21,24 +21,24 @@ LEAST_RATIO = 20.0
 MOST_DIFFERENCE = 1e-4
 
 
-def tutorial_form(model: keras.Model, start: int, barred: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+def tutorial_form(model: keras.Model, start: int, suppressed: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Greedy tokens (TOKENS,) and the logits (TOKENS, vocabulary) that chose them."""
     window, logits = np.zeros((1, length), "int32"), []
     window[0, 0] = start
     tokens = []
     for position in range(TOKENS):
         logits.append(model(window).numpy()[0, position])
-        tokens.append(int(np.argmax(logits[-1] + barred)))
+        tokens.append(int(np.argmax(logits[-1] + suppressed)))
         if position + 1 < length:
             window[0, position + 1] = tokens[-1]
     return np.array(tokens), np.array(logits)
 
 
-def cached_logits(writer, tokens: np.ndarray) -> np.ndarray:
-    """The logits (TOKENS, vocabulary) that the writer's cache gives while it reads [start] and then `tokens`."""
-    caches, logits = writer.empty_cache(1), []
-    for position, token in enumerate([writer.start, *tokens[:-1]]):
-        row, caches = writer.step(tf.constant([token]), tf.constant(position), caches)
+def cached_logits(generator, tokens: np.ndarray) -> np.ndarray:
+    """The logits (TOKENS, vocabulary) that the generator's cache gives for [start] and then `tokens`."""
+    caches, logits = generator.empty_cache(1), []
+    for position, token in enumerate([generator.start, *tokens[:-1]]):
+        row, caches = generator.step(tf.constant([token]), tf.constant(position), caches)
         logits.append(row.numpy()[0])
     return np.array(logits)
 
@@ -51,25 +51,25 @@ def measure() -> dict:
     vocabulary = ["", "[UNK]", lesson.START, lesson.END, *map(str, range(settings.vocabulary - 4))]
     ids = np.random.default_rng(0).zipf(1.3, (2_000, settings.length + 1)) % settings.vocabulary
     model = lesson.build_model(settings, vocabulary, ids)
-    writer = lesson.Writer(model, endless=True)
-    prompt = np.array([[writer.start]], "int32")
+    generator = lesson.TextGenerator(model, endless=True)
+    prompt = np.array([[generator.start]], "int32")
 
     forms = {
-        "ours": lambda: lesson.write_texts(writer, prompt, [(0.0, 0, 1.0)], 1, TOKENS, seed=0)[0, 0, 1:],
-        "theirs": lambda: tutorial_form(model, writer.start, writer.barred, settings.length)[0],
+        "ours": lambda: lesson.generate_texts(generator, prompt, [(0.0, 0, 1.0)], 1, TOKENS, seed=0)[0, 0, 1:],
+        "theirs": lambda: tutorial_form(model, generator.start, generator.suppressed, settings.length)[0],
     }
-    written = {name: form() for name, form in forms.items()}
+    generated = {name: form() for name, form in forms.items()}
     seconds = seconds_in_turn(forms, ROUNDS)
-    logits = tutorial_form(model, writer.start, writer.barred, settings.length)[1]
+    logits = tutorial_form(model, generator.start, generator.suppressed, settings.length)[1]
     ours, theirs = (TOKENS / seconds[name] for name in ("ours", "theirs"))
     return {
-        "name": f"writing {TOKENS} tokens, against the whole window through the model eagerly for each",
+        "name": f"generating {TOKENS} tokens, against the whole window through the model eagerly for each",
         "ours": ours,
         "theirs": theirs,
         "ratio": ours / theirs,
         "unit": "tokens per second",
-        "same_tokens": bool(np.array_equal(written["ours"], written["theirs"])),
-        "largest_difference": float(np.abs(cached_logits(writer, written["theirs"]) - logits).max()),
+        "same_tokens": bool(np.array_equal(generated["ours"], generated["theirs"])),
+        "largest_difference": float(np.abs(cached_logits(generator, generated["theirs"]) - logits).max()),
     }
 
 
