@@ -1,4 +1,4 @@
-"""04 · The basics of TensorFlow: tensors, variables, the gradient tape, and a linear classifier made of them.
+"""04 · TensorFlow from the ground up: tensors, variables, the gradient tape, and a linear classifier made of them.
 
 Keras is built on three things. A *tensor* is an array that never changes. A *variable* holds what training changes. A
 *gradient tape* records what is computed from variables, and applies the chain rule to the record from the end to the
@@ -285,7 +285,7 @@ def draw_points(cell, points: np.ndarray, targets: np.ndarray) -> None:
 def draw_descent(points, targets, losses: np.ndarray, path: np.ndarray, best_loss: float) -> figures.Figure:
     """The clouds with the line of every step, and the loss beside them."""
     figure, (clouds_cell, loss_cell) = figures.subplots(
-        1, 2, width=9.5, height=4.4, title=f"Gradient descent turns the decision line, {len(losses) - 1} steps"
+        1, 2, width=9.5, height=4.4, title=f"The decision line after each of {len(losses) - 1} steps"
     )
     draw_points(clouds_cell, points, targets)
     ends = np.array(WINDOW)

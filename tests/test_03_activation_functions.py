@@ -32,67 +32,55 @@ def test_softmax_is_colder_or_hotter_and_never_overflows():
     assert entropies[0] < 1e-6 and entropies[-1] == pytest.approx(np.log(3), abs=1e-3)
 
 
-def test_a_dead_relu_stays_where_it_is_and_a_leaky_one_comes_back():
+def test_a_dead_relu_stays_where_it_is_and_a_leaky_one_recovers():
     inputs, targets = lesson.unit_examples(256, seed=0)
     traces, units = {}, {}
     for name, activation in {"relu": keras.layers.ReLU(), "leaky": keras.layers.LeakyReLU(negative_slope=0.2)}.items():
         units[name] = lesson.build_unit(activation, bias=-10.0)
-        traces[name] = lesson.train(units[name], inputs, targets, keras.optimizers.SGD(0.1), steps=200)
+        traces[name] = lesson.train(units[name], inputs, targets, rate=0.1, steps=200)
     assert np.all(traces["relu"].gradient == 0)
     assert units["relu"].get_weights()[0].item() == 1 and units["relu"].get_weights()[1].item() == -10
     assert np.all(traces["relu"].loss == traces["relu"].loss[0])
     assert traces["leaky"].gradient[0] > 1
-    assert traces["leaky"].loss[-1, 0] < 0.1 < 10 < traces["leaky"].loss[0, 0]
+    assert traces["leaky"].loss[-1] < 0.1 < 10 < traces["leaky"].loss[0]
+
+
+def test_large_steps_kill_a_unit_that_started_well():
+    plain, large_steps, dead, leaky = lesson.train_units(lesson.Config(steps=30)).values()
+    assert plain.loss[0] == large_steps.loss[0] and plain.bias[0] == large_steps.bias[0] == 0, "the same start"
+    assert large_steps.gradient[0] > 1 and np.all(large_steps.gradient[2:] == 0)
+    assert large_steps.loss[-1] == pytest.approx(dead.loss[-1]), "both always give 0"
+    assert plain.loss[-1] < 0.01 and plain.gradient.min() > 0
+    assert leaky.bias[0] == dead.bias[0] == -10
+
+
+def test_limit_is_the_number_of_examples():
+    """Also one example, and a limit above the number of examples."""
+    for limit, count in {1: 1, 7: 7, 999: 256}.items():
+        inputs, targets = lesson.unit_examples(count, seed=42)
+        trace = next(iter(lesson.train_units(lesson.Config(steps=1, limit=limit)).values()))
+        assert trace.loss[0] == pytest.approx(np.mean((np.maximum(inputs, 0) - targets) ** 2), rel=1e-5)
 
 
 def test_a_trace_is_taken_before_the_step():
     inputs, targets = lesson.unit_examples(64, seed=0)
-    trace = lesson.train(lesson.build_unit(keras.layers.ReLU(), 0.0), inputs, targets, keras.optimizers.SGD(0.1), 2)
+    trace = lesson.train(lesson.build_unit(keras.layers.ReLU(), 0.0), inputs, targets, rate=0.1, steps=2)
     assert trace.bias[0] == 0 and trace.bias[1] != 0
-    assert trace.loss[0, 0] == pytest.approx(np.mean((np.maximum(inputs, 0) - targets) ** 2), rel=1e-5)
-
-
-def test_networks_side_by_side_share_nothing():
-    inputs, targets = lesson.wave_examples(64, networks=3, seed=0)
-    losses = []
-    for disturbance in (0.0, 5.0):
-        keras.utils.set_random_seed(1)
-        model = lesson.build_networks(keras.layers.ReLU(), networks=3, units=8)
-        kernel = model.get_layer("sum").kernel
-        kernel.assign(kernel + np.array([disturbance, 0, 0])[:, None, None])
-        losses.append(lesson.train(model, inputs, targets, keras.optimizers.Adam(0.01), steps=10).loss)
-    assert np.all(losses[0][:, 0] != losses[1][:, 0])
-    np.testing.assert_allclose(losses[0][:, 1:], losses[1][:, 1:], rtol=1e-6)
-
-
-def test_dead_share_counts_units_below_zero_for_every_example():
-    inputs, _ = lesson.wave_examples(64, networks=2, seed=0)
-    model = lesson.build_networks(keras.layers.ReLU(), networks=2, units=4)
-    weights = model.get_weights()
-    weights[0][:] = 1
-    weights[1][:] = [
-        [-9, -9, -9, 0],
-        [0, 0, 0, 0],
-    ]  # x + b with x in [-1, 1]: with b = 0 half of the inputs get through
-    model.set_weights(weights)
-    np.testing.assert_array_equal(lesson.dead_share(model, inputs), [0.75, 0])
-
-
-def test_large_steps_kill_relu_units():
-    settings = lesson.Config(steps=100, rates=(0.01, 1.0), networks=4, examples=64)
-    dead, losses = lesson.train_layers(SimpleNamespace(config=settings))["relu"]
-    assert np.median(dead[0]) < 0.2 and np.median(dead[1]) > 0.7
-    assert np.median(losses[0]) < 0.1 < np.median(losses[1])
+    assert trace.loss[0] == pytest.approx(np.mean((np.maximum(inputs, 0) - targets) ** 2), rel=1e-5)
+    inside = inputs > 0
+    slopes = 2 * (np.maximum(inputs, 0) - targets) * inside
+    gradient = np.hypot(np.mean(slopes * inputs), np.mean(slopes))
+    assert trace.gradient[0] == pytest.approx(gradient, rel=1e-5)
+    assert trace.bias[1] == pytest.approx(-0.1 * np.mean(slopes), rel=1e-5)
 
 
 def test_same_seed_same_experiment():
-    settings = lesson.Config(steps=5, rates=(0.1,), networks=2, examples=64)
-    first, second = (lesson.train_layers(SimpleNamespace(config=settings)) for _ in range(2))
+    first, second = (lesson.train_units(lesson.Config(steps=5)) for _ in range(2))
     for name in first:
-        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_array_equal(first[name].loss, second[name].loss)
 
 
-def test_sigmoid_loses_the_gradient_on_the_way_and_relu_does_not():
+def test_gradients_vanish_with_sigmoid_and_not_with_relu():
     keras.utils.set_random_seed(0)
     lengths = {name: lesson.gradient_by_depth(*pair, depth=20) for name, pair in lesson.STACKS.items()}
     assert lengths["sigmoid"][0] < 1e-8 * lengths["sigmoid"][-1]

@@ -1,4 +1,4 @@
-"""Lesson 04: the tape against differences, the training against the closed solution, the line against its formula."""
+"""Lesson 04: the tape against finite differences, training against the closed solution, the line against its formula."""
 
 from lessonkit.config import TrainingError
 
@@ -30,7 +30,7 @@ def test_losses_belong_to_the_parameters_beside_them(examples):
     np.testing.assert_allclose(losses, lesson.loss_at(path, *examples), rtol=1e-4)
 
 
-def test_training_comes_to_the_closed_solution(examples):
+def test_training_reaches_the_closed_solution(examples):
     losses, path = lesson.train(lesson.LinearClassifier(seed=1), *examples, rate=0.1, steps=400)
     best = lesson.best_parameters(*examples)
     np.testing.assert_allclose(path[-1], best, atol=2e-3)
@@ -83,7 +83,7 @@ def test_same_seed_same_path(examples):
     assert np.all(paths[0][1:] != paths[2][1:])
 
 
-def test_the_tape_watches_variables_and_is_told_of_constants():
+def test_the_tape_watches_variables_and_constants_only_after_watch():
     def cube(x):
         return x**3
 
@@ -92,7 +92,7 @@ def test_the_tape_watches_variables_and_is_told_of_constants():
     assert lesson.derivative_at_constant(cube, 2.0, watch=True) == 12
 
 
-def test_a_falling_apple_gains_9_8_metres_a_second_each_second():
+def test_a_falling_body_gains_9_8_metres_a_second_each_second():
     position, speed, acceleration = lesson.fall(np.array([0.0, 0.5, 2.0]))
     np.testing.assert_allclose(position, [0, 1.225, 19.6], rtol=1e-6)
     np.testing.assert_allclose(speed, [0, 4.9, 19.6], rtol=1e-6)
@@ -106,12 +106,12 @@ def test_notes_on_tensors_show_values_at_their_moment():
     assert moments == sorted(moments)
 
 
-def test_the_difference_quotient_is_worse_than_the_tape(examples):
+def test_finite_differences_are_worse_than_the_tape(examples):
     errors = lesson.gradient_errors(*examples, np.logspace(-12, 0, 13))
     for dtype, bound in {"float32": 1e-5, "float64": 1e-13}.items():
-        quotient, tape = errors[f"difference quotient, {dtype}"], errors[f"tape, {dtype}"][0]
-        assert tape < bound and tape < quotient.min() / 10
-        assert quotient.min() < min(quotient[0], quotient[-1]) / 100, "wrong on both sides"
+        differences, tape = errors[f"finite difference, {dtype}"], errors[f"tape, {dtype}"][0]
+        assert tape < bound and tape < differences.min() / 10
+        assert differences.min() < min(differences[0], differences[-1]) / 100, "wrong on both sides"
 
 
 def test_a_frame_for_every_step(examples):
