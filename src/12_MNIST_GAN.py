@@ -52,8 +52,9 @@ class Config(config.Config):
     decay: bool = True  # the rate decays to zero along a cosine, so that the strokes settle; else it is constant
     momentum: config.Fraction = 0.5  # Adam's beta_1: with 0.9 it averages gradients of an opponent that has changed
     latent_dim: config.Count = 32  # random numbers that a digit is made from, uniform in -1..1
-    generator_channels: tuple[config.Count, ...] = (128, 32, 16)  # at 7 x 7, 14 x 14 and 28 x 28
-    generator_kernel: config.Count = 3
+    generator_channels: tuple[config.Count, ...] = (128, 64)  # at 7 x 7 and 14 x 14 (`full`: and at 28 x 28)
+    generator_kernel: config.Count = 4
+    repeat_pixels: bool = False  # double the size by repeating pixels before a convolution of stride 1
     discriminator_channels: tuple[config.Count, ...] = (32, 64, 128)  # at 14 x 14, 7 x 7 and 4 x 4
     discriminator_kernel: config.Count = 4
     dropout: Annotated[float, config.Range(0, 0.95)] = 0.2  # in the discriminator, so that it does not memorise
@@ -74,6 +75,7 @@ PRESETS = {
         "momentum": 0.9,
         "generator_channels": (64, 32, 16),
         "generator_kernel": 5,
+        "repeat_pixels": True,
         "discriminator_channels": (64, 128, 256),
         "discriminator_kernel": 5,
         "dropout": 0.4,
@@ -101,9 +103,10 @@ def fixed_latents(count: int, settings: Config, stream: int = 0) -> np.ndarray:
 
 # Batch normalisation keeps the outputs of every layer at one scale, however deep the network is. The generator has it
 # after every hidden layer, the discriminator nowhere: there a picture's verdict would depend on the other pictures of
-# its batch. LeakyReLU passes gradients on where ReLU would stop them. The generator enlarges by repeating pixels, then
-# convolves: every pixel is computed alike, so there are no checkerboard artefacts. (Lesson 13 enlarges by transposed
-# convolutions.) What the discriminator cannot see, the generator need not learn: its last features see 22 x 22 pixels.
+# its batch. LeakyReLU passes gradients on where ReLU would stop them. A transposed convolution of stride 2 doubles the
+# size; its kernel of 4 is a multiple of the stride, so every pixel is a sum of as many terms and no checkerboard
+# appears. `full` doubles the size by repeating pixels. What the discriminator cannot distinguish, the generator need
+# not learn: each of the discriminator's last features sees 22 x 22 pixels, nearly a whole digit.
 
 
 def build_generator(settings: Config) -> keras.Model:
@@ -112,17 +115,19 @@ def build_generator(settings: Config) -> keras.Model:
     def normalised(hidden):
         return layers.LeakyReLU(negative_slope=0.2)(layers.BatchNormalization(momentum=0.9)(hidden))
 
-    def convolution(channels, **options):
-        return layers.Conv2D(channels, settings.generator_kernel, padding="same", **options)
+    def transposed(channels, strides, **options):
+        return layers.Conv2DTranspose(channels, settings.generator_kernel, strides, padding="same", **options)
 
     first, *others = settings.generator_channels
     inputs = keras.Input((settings.latent_dim,))
     hidden = normalised(layers.Dense(7 * 7 * first)(inputs))  # (batch, 49 * first)
     hidden = layers.Dropout(settings.generator_dropout)(hidden)
     hidden = layers.Reshape((7, 7, first))(hidden)
-    for channels in others:  # (batch, 14, 14, .), (batch, 28, 28, .)
-        hidden = normalised(convolution(channels)(layers.UpSampling2D()(hidden)))
-    images = convolution(1, activation="sigmoid")(hidden)  # (batch, 28, 28, 1)
+    for channels in others:  # (batch, 14, 14, .), and in `full` (batch, 28, 28, .)
+        if settings.repeat_pixels:
+            hidden = layers.UpSampling2D()(hidden)
+        hidden = normalised(transposed(channels, strides=1 if settings.repeat_pixels else 2)(hidden))
+    images = transposed(1, strides=28 // hidden.shape[1], activation="sigmoid")(hidden)  # (batch, 28, 28, 1)
     return keras.Model(inputs, images, name="generator")
 
 
