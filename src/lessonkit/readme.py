@@ -155,6 +155,8 @@ def copy_drawn_figures() -> None:
     images = REPOSITORY / "docs" / "images"
     images.mkdir(exist_ok=True)
     name = "03_activation_functions"
+    for old in images.glob("03_*.png"):
+        old.unlink()
     for figure in [PUBLISHED / f"{name}.png", *sorted((PUBLISHED / name).glob("*.png"))]:
         shutil.copyfile(figure, images / f"{name.split('_')[0]}_{figure.stem.removeprefix('03_')}.png")
 
