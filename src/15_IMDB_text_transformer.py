@@ -10,8 +10,8 @@ has perplexity k. A unigram model uses only the frequencies of the tokens, a big
 transformer uses all tokens before, through attention.
 
 To generate a text, draw a token from the predicted probabilities, append it, and repeat. How to draw is a choice of its
-own: a temperature below 1 favours likely tokens, one above 1 unlikely ones; top-k and top-p (nucleus sampling) cut off
-the unlikely tokens altogether.
+own: a temperature below 1 moves probability to the likely tokens, one above 1 to the unlikely ones; top-k and top-p
+(nucleus sampling) remove the unlikely tokens altogether.
 
 Run:    python src/15_IMDB_text_transformer.py                     about 4 minutes on two CPU cores
         python src/15_IMDB_text_transformer.py --generate-only --prompt "The worst film" --temperature 0.9
@@ -360,14 +360,14 @@ def generate_only(run: lesson.Run) -> None:
 
 def draw_attention(model: keras.Model, held_out: np.ndarray, vocabulary: Sequence[str]) -> figures.Figure:
     """Attention weights of the last block on one sentence: the head with the least weight on the position itself."""
-    ids, block = text.example_sentence(held_out, vocabulary), model.layers[-3]
+    ids, block = text.example_sentence(held_out[:, :-1], vocabulary), model.layers[-3]
     parts = block.split(keras.Model(model.input, block.input)(ids[None]))  # queries, keys, values
     weights = ops.convert_to_numpy(block.attend(*parts, causal_mask(len(ids)))[1][0])
     head = int(np.argmin(np.trace(weights, axis1=1, axis2=2)))
     weights[weights == 0] = np.nan  # grey: what the mask hides
     title = f"Attention weights of head {head + 1} of {len(weights)} (grey: hidden by the causal mask)"
     words = [vocabulary[token] for token in ids]
-    return figures.heat_map(weights[head], title, "key: attends to", "query", "weight (each row sums to 1)", words)
+    return figures.heat_map(weights[head], title, "key (attended to)", "query", "weight (each row sums to 1)", words)
 
 
 def draw_positions(model: keras.Model) -> figures.Figure:

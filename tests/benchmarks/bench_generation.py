@@ -2,8 +2,8 @@
 
 The tutorials send the whole window through the model, layer by layer in Python (eagerly), for every token, and use
 the logits of one position. Lesson 15 keeps keys and values in a cache and loops inside one compiled function. Both
-generate the same 100 tokens greedily with the same weights, alternately, in one process, so that whatever else the
-machine does hits both alike; that the tokens and the logits are the same is checked.
+generate the same 100 tokens greedily with the same weights, alternately, in one process, so that other load on the
+machine affects both equally. It is checked that the tokens and the logits are the same.
 
 Run:    python tests/benchmarks/bench_generation.py
 """

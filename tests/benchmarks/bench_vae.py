@@ -2,8 +2,8 @@
 
 The tutorials' VAE has a `train_step` of its own with a gradient tape and is compiled with `run_eagerly=True`: Python
 then starts every operation one by one, where a compiled graph runs as a whole. Both forms train on the same batch,
-alternately, in one process, so that whatever else the machine does hits both alike. The batch is small: the larger it
-is, the more of the time goes into the same arithmetic, above all on a CPU (half of the ratio remains with 128).
+alternately, in one process, so that other load on the machine affects both equally. The batch is small: the larger it
+is, the more of the time is spent on the same arithmetic, above all on a CPU (half of the ratio remains with 128).
 
 Run:    python tests/benchmarks/bench_vae.py
 """
