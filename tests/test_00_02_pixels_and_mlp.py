@@ -118,7 +118,7 @@ def test_held_out_pictures_are_not_trained_on(sequential, functional, images, co
 
 @pytest.mark.parametrize("name", MLPS)
 def test_no_training_sees_the_test_pictures(name, tmp_path, monkeypatch):
-    """Training pictures are dark here and test pictures bright: nothing bright may reach `fit`, not as validation either."""
+    """Training pictures are dark here, test pictures bright: nothing bright may reach `fit`, nor as validation part."""
     lesson, fit, seen = load_lesson(name), Run.fit, []
 
     def spying_fit(run, model, batches, **options):

@@ -1,4 +1,4 @@
-"""Lesson 04: the tape against finite differences, training against the closed solution, the line against its formula."""
+"""Lesson 04: the tape against finite differences, training against the closed form, the line against its formula."""
 
 from lessonkit.config import TrainingError
 
