@@ -138,7 +138,8 @@ class LinearDenoiser:
     def __init__(self, images: np.ndarray, noise: float):
         flat = images.reshape(len(images), -1)
         self.mean = flat.mean(axis=0)
-        variances, vectors = np.linalg.eigh(np.cov(flat - self.mean, rowvar=False, bias=True))
+        centered = (flat - self.mean).astype(np.float64)
+        variances, vectors = np.linalg.eigh(centered.T @ centered / len(flat))
         shrink = np.maximum(variances, 0) / (np.maximum(variances, 0) + noise**2 + 1e-12)
         self.matrix = ((vectors * shrink) @ vectors.T).astype("float32")
 
