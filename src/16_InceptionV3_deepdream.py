@@ -142,7 +142,7 @@ def smallest_side(backbone: backbones.Backbone, layers: Iterable[str]) -> int:
             return False
         return min(shape[1] for shape in shapes) > 2 * BORDER
 
-    return bisect.bisect_left(range(1024), True, lo=16, key=suffices)
+    return bisect.bisect_left(range(1024), True, lo=1, key=suffices)
 
 
 def build_loss(backbone: backbones.Backbone, layers: Mapping[str, float]) -> Callable:

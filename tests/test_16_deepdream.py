@@ -212,17 +212,18 @@ def test_saturation_keeps_the_brightness_of_a_step_and_scales_its_colours():
     np.testing.assert_allclose(ratio(half), 0.5 * ratio(whole), atol=1e-4)
 
 
-def test_a_pale_sky_is_not_burnt_out(backbone):
-    """The default keeps every value off pure black and white; the tutorials' steps clip more and more of them."""
+def test_a_pale_sky_is_not_burnt_out():
+    """Many steps the same way: the default keeps every value off pure black and white, plain steps clip a third."""
     sky = np.full((128, 160, 3), (225, 235, 245), np.uint8)
-    sky[::9, ::7] -= 20
-    loss = lesson.build_loss(backbone, {"fire4_concat": 1.0})
+    pattern = tf.constant(np.random.default_rng(0).normal(size=(1, 128, 160, 3)), tf.float32)
     settings = dataclasses.replace(SETTINGS, steps=10, learning_rate=0.1)
     shares = [
-        lesson.clipped_share(dream(loss, sky, dataclasses.replace(settings, bounded=bounded), [(128, 160)])[0])
+        lesson.clipped_share(
+            dream(lambda _: (1.0, pattern), sky, dataclasses.replace(settings, bounded=bounded), [(128, 160)])[0]
+        )
         for bounded in (True, False)
     ]
-    assert shares[0] == 0 and shares[1] > 0.1
+    assert shares[0] == 0 and shares[1] > 0.3, shares
 
 
 # Tiles and shifts
