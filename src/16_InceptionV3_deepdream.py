@@ -435,7 +435,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sizes = octave_sizes(*photograph.pixels.shape[:2], octaves, settings.octave_ratio, smallest)
         show(run, photograph, [photograph.pixels], sizes[-1:], layers, [])  # what cannot be drawn or written fails now
 
-        log = Log(settings.steps * octaves, frames=12)
+        log = Log(settings.steps * octaves, frames=10)
         with run.part("dream"):
             dreams = dream(build_loss(backbone, layers), photograph.pixels, sizes, settings, log, smallest)
         measure(run, backbone, log, photograph.pixels, dreams[-1])

@@ -388,7 +388,7 @@ def draw_result(content: Picture, style: Picture, picture: np.ndarray) -> figure
 
 def draw_losses(traces: Sequence[Trace]) -> figures.Figure:
     """The three parts of the loss, as they are weighted in it, over the evaluations at one size after the other."""
-    figure, axes = figures.subplots(title="The style loss falls fast; the content loss rises to meet it")
+    figure, axes = figures.subplots(title="The three parts of the loss while the picture is painted")
     parts = np.concatenate([np.array(trace.parts) for trace in traces])
     for name, values, line in zip(("content", "style", "variation"), parts.T, ("-", "--", ":"), strict=True):
         axes.semilogy(range(1, len(parts) + 1), values, line, label=f"{name}: {values[-1]:.2g} at the end")
@@ -481,7 +481,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         show(run, content, styles[0], start, [])  # what cannot be drawn or written fails now, not after the painting
 
         with run.part("picture"):
-            picture, targets, traces = paint(loss, content.pixels, styles[0].pixels, settings, frames=5)
+            picture, targets, traces = paint(loss, content.pixels, styles[0].pixels, settings, frames=4)
         measure(run, loss, targets, styles[0], traces, start)
         show(run, content, styles[0], picture, traces)
         run.figure("losses", draw_losses(traces))
