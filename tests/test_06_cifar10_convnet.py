@@ -277,6 +277,11 @@ def test_filters_are_split_into_brightness_and_colour(count):
     assert first.get_title() == "100%" and np.ptp(picture, axis=2).max() < 1e-6
     expected = 0.5 + 0.5 * kernel[..., 0, 0] / np.abs(kernel[..., 0, 0]).max()
     np.testing.assert_allclose(picture[..., 0], expected, atol=1e-6)
+    pictures = np.array([cell.images[0].get_array() for cell in figure.axes if cell.images])
+    brightness, colour = np.split(pictures, 2)
+    assert len(brightness) == min(count, 16)
+    np.testing.assert_allclose(np.ptp(brightness, axis=3), 0, atol=1e-6)
+    np.testing.assert_allclose(colour.mean(axis=3), 0.5, atol=1e-6)
     figures.plt.close(figure)
 
 

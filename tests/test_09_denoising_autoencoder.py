@@ -71,12 +71,12 @@ def test_the_networks_are_new_and_keep_the_range(lesson, images):
 # Tweedie's formula: the denoiser with the least squared error is E[x | y] = y + s^2 grad log p(y).
 
 
-def trained_denoiser(lesson, clean, noise, layers):
+def trained_denoiser(lesson, clean, noise, layers, peak):
     """A small network, trained as in the lesson: on its batches, with its loss."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input(clean.shape[1:]), *layers])
     examples = lesson.batches(clean, noise, 500, seed=0)
-    rate = keras.optimizers.schedules.CosineDecay(0.03, 600)
+    rate = keras.optimizers.schedules.CosineDecay(peak, 600)
     model.compile(keras.optimizers.Adam(rate), loss="mse")
     model.fit(examples.dataset(), steps_per_epoch=600, verbose=0)
     return model
@@ -86,7 +86,7 @@ def test_a_denoiser_of_gaussian_data_learns_tweedies_formula(lesson):
     """For x ~ N(mu, s^2) and noise sigma: y + sigma^2 grad log p(y) = mu + s^2 / (s^2 + sigma^2) (y - mu)."""
     mean, spread, noise = np.array([2.0, -1.0, 0.0], "float32"), np.array([0.5, 1.0, 2.0], "float32"), 0.8
     clean = (mean + spread * np.random.default_rng(0).standard_normal((20_000, 3))).astype("float32")
-    model = trained_denoiser(lesson, clean, noise, [keras.layers.Dense(3)])
+    model = trained_denoiser(lesson, clean, noise, [keras.layers.Dense(3)], peak=0.1)
     y = tf.constant(mean + np.random.default_rng(1).standard_normal((50, 3)).astype("float32"))
     with tf.GradientTape() as tape:
         tape.watch(y)
@@ -101,7 +101,7 @@ def test_a_denoiser_of_two_points_learns_the_conditional_mean(lesson):
     noise = 0.8
     clean = np.sign(np.random.default_rng(0).standard_normal((20_000, 1))).astype("float32")
     layers = [keras.layers.Dense(32, activation="relu"), keras.layers.Dense(1)]
-    model = trained_denoiser(lesson, clean, noise, layers)
+    model = trained_denoiser(lesson, clean, noise, layers, peak=0.03)
     y = np.linspace(-1.8, 1.8, 40, dtype="float32")[:, None]
     np.testing.assert_allclose(model.predict(y, verbose=0), np.tanh(y / noise**2), atol=0.1)
 
