@@ -300,7 +300,8 @@ def draw_filters(kernel: np.ndarray) -> figures.Figure:
     shares = {name: part / sum(energy.values()) for name, part in energy.items()}
     rows, labels, captions = [], [], []
     for name, part in parts.items():
-        pictures = 0.5 + 0.5 * part / np.abs(part).max(axis=(1, 2, 3), keepdims=True)
+        largest = np.abs(part).max(axis=(1, 2, 3), keepdims=True)
+        pictures = 0.5 + 0.5 * part / np.maximum(largest, 1e-4)  # without colour: grey, not enlarged rounding errors
         chosen = np.argsort(-shares[name])[:16]
         for numbers in np.array_split(chosen, max(1, len(chosen) // 8)):
             rows.append(pictures[numbers])
