@@ -13,7 +13,7 @@ from conftest import REPOSITORY, load_lesson, read_card
 
 LESSON = "10_MNIST_VAE"
 TRAINED = ["--preset", "smoke", "--device", "cpu", "--epochs", "4", "--steps", "40"]
-MOST_NATS = 300  # after 40 steps; an untrained VAE has 543, the mean image 177
+MOST_NATS = 350  # after 40 steps; an untrained VAE has 543, the mean image 177
 TWO_DEVICES = f"""
 import sys
 sys.path[:0] = [{str(REPOSITORY / "src")!r}, {str(REPOSITORY / "tests")!r}]
