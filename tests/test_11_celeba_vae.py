@@ -231,10 +231,10 @@ def test_probes_of_a_rare_attribute_are_balanced(monkeypatch):
     split = FaceSplit(np.zeros((6_000, 1)), {"Mustache": has})
     lesson.measure_concepts(run, None, split, random.normal(size=(6_000, 4)), concepts)
     assert metrics["probe_accuracy_mustache"] == pytest.approx(0.5, abs=0.12)
-    shifted = codes + 3 * has[:, None]  # now it is encoded
+    shifted = codes + 1.5 * has[:, None]  # now it is encoded: the means are 3 standard deviations apart
     concepts = lesson.learn_concepts(shifted, {"Mustache": has}, ["Mustache"])
     lesson.measure_concepts(run, None, split, shifted, concepts)
-    assert metrics["probe_accuracy_mustache"] > 0.95
+    assert metrics["probe_accuracy_mustache"] > 0.9
 
 
 def test_headline_shows_the_first_faces_that_qualify_and_hats_last(vae, monkeypatch):
