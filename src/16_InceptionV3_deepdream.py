@@ -375,8 +375,13 @@ def clipped_share(picture: np.ndarray) -> float:
 
 
 EXPECTED = {  # by network: what the default run measures
-    "inception_v3": {"loss_start": (1.0, 1.3), "loss_end": (3.4, 5.0), "deepest_to_shallowest": (5.5, 8)},
-    "cifar10_convnet": {"loss_start": (0.5, 0.75), "loss_end": (14, 24), "deepest_to_shallowest": (5.5, 8)},
+    "inception_v3": {
+        "loss_start": (1.3, 1.65),
+        "loss_end": (2.6, 4.3),
+        "clipped_share": (0, 0.02),
+        "deepest_to_shallowest": (3.2, 4.5),
+    },
+    "cifar10_convnet": {"loss_start": (0.6, 0.85), "clipped_share": (0, 0.02), "deepest_to_shallowest": (6.5, 9)},
 }
 
 

@@ -76,7 +76,7 @@ class Config(config.Config):
     style_weight: Weight = 100.0  # a tenth: little more than the painting's colours; ten thousand: little photograph
     variation_weight: Weight = 2.0  # of the total variation, against isolated bright pixels
     distance: Literal["relative", "tutorial"] = "relative"  # what the distances are divided by
-    side_height: config.Count = 180  # of the pictures in the other figures
+    side_height: config.Count = 160  # of the pictures in the other figures
     side_steps: config.Count = 25  # evaluations at each size for each of them
 
 
@@ -415,8 +415,8 @@ def show(run: lesson.Run, content: Picture, style: Picture, picture: np.ndarray,
 # %% Measure
 
 EXPECTED = {  # by network and style: what the default run measures
-    ("inception_v3", "starry_night.jpg"): {"loss_start": (8.4, 9.2), "loss_end": (0.3, 0.55)},
-    ("cifar10_convnet", "swirls"): {"loss_start": (52, 56), "loss_end": (0.85, 1.4)},
+    ("inception_v3", "starry_night.jpg"): {"loss_start": (8.0, 9.7), "loss_end": (0.3, 0.55)},
+    ("cifar10_convnet", "swirls"): {"loss_start": (52, 56), "loss_end": (0.85, 1.6)},
 }
 
 
