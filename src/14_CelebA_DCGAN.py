@@ -54,7 +54,7 @@ ATTRIBUTES = ("Eyeglasses", "Blond_Hair", "Mustache", "Wearing_Hat", "Bangs", "M
 class Config(config.Config):
     """Two networks light enough for a CPU. `full` has those of the tutorials: work for a GPU."""
 
-    epochs: config.Count = 24  # of `epoch_steps` training steps each; after each one a point of the curves and a frame
+    epochs: config.Count = 16  # of `epoch_steps` training steps each; after each one a point of the curves and a frame
     epoch_steps: config.Count | None = 250  # the same cost, however many faces there are; None: one pass over the faces
     distribute: config.Alone = "none"  # two optimizers in one step
     batch_size: config.Count = 16  # small: in a few minutes the number of steps matters most
@@ -94,10 +94,10 @@ def load_faces(run: lesson.Run) -> LabelledImages:
     """Training and test faces: images uint8 (n, 64, 64, 3), labels boolean (n, attributes) for the judge only."""
     names = run.config.attributes
     data = datasets.celeba(run, run.config.faces, drawn={"train": 8_000, "test": 2_000})
-    run.require(LEAST, training_faces=len(data.train), test_faces=len(data.test))
     for name in names:
         if name not in data.attribute_names:
             raise StudyError(f"--attributes {name}: no such attribute; there are {', '.join(data.attribute_names)}")
+    run.require(LEAST, training_faces=len(data.train), test_faces=len(data.test))
     train, test = (
         Split(part.images, np.stack([part.attributes[name] for name in names], axis=1))
         for part in (data.train, data.test)

@@ -333,7 +333,7 @@ def draw_loss(log: Log) -> figures.Figure:
         begin += len(values)
     axes.set_xlabel("step of gradient ascent")
     axes.set_ylabel("loss (it is maximised)")
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8)  # above: it hides no line
     return figure
 
 

@@ -311,7 +311,10 @@ def paint(
 
     Returns (picture, values 0..255; the targets at its size; a trace for each octave).
     """
-    change, traces = (begin(content, style, settings) if start is None else start) - content.astype(np.float32), []
+    start = begin(content, style, settings) if start is None else start
+    if settings.content_weight == 0:  # else the photograph's details would come back from one size to the next
+        content = np.full_like(content, 128)
+    change, traces = start - content.astype(np.float32), []
     for octave in reversed(range(settings.octaves)):
         here, there = (smaller(picture, picture.shape[0] / 2**octave) for picture in (content, style))
         change = tf.image.resize(change, here.shape[:2], antialias=True).numpy()

@@ -64,9 +64,13 @@ def prepare(model: keras.Model, replicas: int) -> None:
     if not hasattr(keras.src.losses.loss, "scale_loss_for_distribution"):
         sum_over_replicas = model.optimizer._all_reduce_sum_gradients
 
+        def shared(gradient):
+            if isinstance(gradient, tf.IndexedSlices):  # an embedding's: only the rows that were looked up
+                return tf.IndexedSlices(gradient.values / replicas, gradient.indices, gradient.dense_shape)
+            return None if gradient is None else gradient / replicas
+
         def average(pairs):
-            pairs = sum_over_replicas(pairs)
-            return [(None if gradient is None else gradient / replicas, variable) for gradient, variable in pairs]
+            return [(shared(gradient), variable) for gradient, variable in sum_over_replicas(pairs)]
 
         model.optimizer._all_reduce_sum_gradients = average
 

@@ -221,11 +221,11 @@ def scores(judge: Judge, generated: np.ndarray, data: LabelledImages, labels: np
     count = min(len(generated), len(data.train), len(data.test))
     features, logits = judge.predict(generated)
     train, test = (judge.features(part.images[:count]) for part in (data.train, data.test))
-    made = features[:count]
-    kid_value, kid_error = kid(train, made)
-    precision, recall = metrics.precision_recall(train[:COMPARED], made[:COMPARED])
+    measured = features[:count]
+    kid_value, kid_error = kid(train, measured)
+    precision, recall = metrics.precision_recall(train[:COMPARED], measured[:COMPARED])
     random = np.random.default_rng(SEED)
-    resampled = [fid(train, made[random.integers(0, count, count)]) for _ in range(RESAMPLES)]
+    resampled = [fid(train, measured[random.integers(0, count, count)]) for _ in range(RESAMPLES)]
     compared = min(count, COMPARED)
     spreads = {"fid": float(np.std(resampled)), "kid": kid_error}
     spreads |= {
@@ -240,7 +240,7 @@ def scores(judge: Judge, generated: np.ndarray, data: LabelledImages, labels: np
     return Scores(
         judge=judge,
         count=count,
-        fid=fid(train, made),
+        fid=fid(train, measured),
         fid_floor=fid(train, test),
         kid=kid_value,
         kid_floor=kid(train, test)[0],
