@@ -457,10 +457,8 @@ def side_by_side(
 
     first = next(iter(styles.values()))
     row = [painted(first, style_weight=weight) for weight in STYLE_WEIGHTS]
-    captions, title = (
-        [f"style weight {weight:,g}" for weight in STYLE_WEIGHTS],
-        "The same pair with growing style weight",
-    )
+    captions = [f"style weight {weight:,g}" for weight in STYLE_WEIGHTS]
+    title = "The same pair with growing style weight"
     run.figure("style_weights", figures.picture_grid(row, captions, title, columns=2))
 
     start = noise(photograph.shape, settings.seed)
