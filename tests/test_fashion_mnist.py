@@ -141,6 +141,7 @@ def test_the_npz_in_the_data_folder(tmp_path):
         (gzip.compress(bytes(1000))[:20], "cannot be read"),
         (b"plain text", "not an idx file"),
     ],
+    ids=["empty", "text", "floats", "too few values", "half a header", "half a gzip file", "no gzip file"],
 )
 def test_broken_idx_files_are_named(content, words, tmp_path):
     path = tmp_path / "train-labels-idx1-ubyte.gz"
