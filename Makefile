@@ -1,6 +1,6 @@
 # make all       set up, then run every lesson in order     PRESET=default|full|smoke DATA=auto|real|embedded
 # make 08        run one lesson                             DATA_DIR=folder DEVICE=auto|cpu|gpu
-# make test      the tests                                  make smoke   a few steps of every lesson
+# make test      the tests; test-slow: the long ones, too   make smoke   a few steps of every lesson
 # make data      fetch every real data set now              make doctor  what is installed, and does the GPU compute?
 # make readme    write the numbers into the READMEs         make bench   side by side with the tutorials' forms
 # make notebooks the lessons as notebooks            make clean   remove what is not published
@@ -22,7 +22,7 @@ STAMPS = $(LESSONS:%=build/stamps/%)
 SHARED_CODE = $(shell find src/lessonkit -name '*.py')
 FLAGS = --preset $(PRESET) --data $(DATA) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: all lessons setup smoke test test-latest kills data doctor notebooks readme bench clean FORCE $(NUMBERS)
+.PHONY: all lessons setup smoke test test-slow test-latest kills data doctor notebooks readme bench clean FORCE $(NUMBERS)
 .DELETE_ON_ERROR:
 
 # A lesson that fails does not stop the others; it is named at the end, and make ends with status 2.
@@ -78,6 +78,10 @@ smoke: .venv/installed
 test: .venv/installed
 	$(PYTHON_IN_VENV) -m ruff check -q src tests
 	$(PYTHON_IN_VENV) -m pytest -n $(JOBS) --dist loadfile $(if $(DEVICE),--device $(DEVICE))
+
+# Every test, also those that take long (a run of each suggested command, ...): some 20 minutes.
+test-slow: .venv/installed
+	$(PYTHON_IN_VENV) -m pytest -n $(JOBS) --dist loadfile --slow
 
 # The same tests with the newest TensorFlow and Keras (Linux): the pins are there for Metal's sake.
 test-latest: .venv-latest/installed

@@ -22,7 +22,7 @@ As in lesson 12 a third network judges the result. It recognises attributes: do 
 What you will see: generated faces, from the first step to the last; curves; attributes; nearest faces; walks; and why
 transposed convolutions draw lattices.
 
-Run:    python src/14_CelebA_DCGAN.py             about 18 minutes on two slow CPU cores
+Run:    python src/14_CelebA_DCGAN.py             about eight minutes on two slow CPU cores
 Makes:  output/14_CelebA_DCGAN.png and output/14_CelebA_DCGAN/
 Source: Radford, Metz & Chintala, Unsupervised Representation Learning with DCGANs, arXiv:1511.06434;
         Odena, Dumoulin & Olah, Deconvolution and Checkerboard Artifacts, distill.pub/2016/deconv-checkerboard;
@@ -54,7 +54,7 @@ ATTRIBUTES = ("Eyeglasses", "Blond_Hair", "Mustache", "Wearing_Hat", "Bangs", "M
 class Config(config.Config):
     """Two networks light enough for a CPU. `full` has those of the tutorials: work for a GPU."""
 
-    epochs: config.Count = 16  # of `epoch_steps` training steps each; after each one a point of the curves and a frame
+    epochs: config.Count = 20  # of `epoch_steps` training steps each; after each one a point of the curves and a frame
     epoch_steps: config.Count | None = 250  # the same cost, however many faces there are; None: one pass over the faces
     distribute: config.Alone = "none"  # two optimizers in one step
     batch_size: config.Count = 16  # small: in a few minutes the number of steps matters most

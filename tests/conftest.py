@@ -1,5 +1,6 @@
 """What the tests share: lessons as modules, a device, and a place for what they write."""
 
+import functools
 import importlib.util
 import json
 import re
@@ -10,11 +11,14 @@ from pathlib import Path
 from types import ModuleType
 
 import lessonkit  # noqa: F401  first: it quiets TensorFlow's log
+from lessonkit.datasets.embedded import digits, garments, objects
 
 import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Names of data sets as words of a text, not as parts of a file's name.
+REAL_NAMES = r"(?<![\w/])(?:CelebA|(?:Fashion-)?MNIST|CIFAR-10|IMDB)(?![\w/])"
 LESSONS = sorted((REPOSITORY / "src").glob("[0-9][0-9]_*.py"))
 
 
@@ -84,7 +88,15 @@ def check_resuming(play: Callable, folder: Path, capsys, epochs: list[int], paus
 
 def pytest_addoption(parser):
     parser.addoption("--device", choices=("cpu", "gpu"), default="cpu", help="where the smoke runs train")
+    parser.addoption("--slow", action="store_true", help="run the slow tests, too")
     parser.addoption("--kills", type=int, default=0, help="kill a smoke run of every lesson so many times (slow)")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: make test-slow, or pytest --slow"))
 
 
 @pytest.fixture
@@ -98,6 +110,16 @@ def ctrl_c_works():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def stand_ins_are_drawn_once():
+    """The same pictures in every test: each process draws them once, in some seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objects, "draw", functools.cache(objects.draw))
+        patch.setattr(garments, "draw", functools.lru_cache(4)(garments.draw))
+        patch.setattr(digits, "splits", functools.cache(digits.splits))
+        yield
 
 
 @pytest.fixture(autouse=True)

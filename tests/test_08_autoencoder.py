@@ -54,8 +54,8 @@ def test_a_few_steps_beat_the_mean_image_on_one_batch(lesson, images):
     keras.utils.set_random_seed(0)
     whole = lesson.build_conv(32).whole
     whole.compile(keras.optimizers.Adam(4e-3), "mse")
-    few = images[:32]
-    for _ in range(200):
+    few = images[:16]
+    for _ in range(100):
         error = whole.train_on_batch(few, few)
     assert float(np.squeeze(error)) < np.mean((few - few.mean(axis=0)) ** 2)
 
@@ -88,6 +88,6 @@ def test_contributions_of_a_code_add_up_to_the_reconstruction(lesson, images):
     figures.plt.close(figure)
 
 
-@pytest.mark.parametrize("limit", ["1", "3"])
+@pytest.mark.parametrize("limit", ["1", pytest.param("3", marks=pytest.mark.slow)])
 def test_few_digits_are_enough(lesson, tmp_path, limit):
     lesson.main(["--preset", "smoke", "--limit", limit, "--output-dir", str(tmp_path)])

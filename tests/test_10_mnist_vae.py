@@ -382,12 +382,13 @@ def test_a_class_that_is_missing_from_the_test_digits_is_replaced_by_the_next():
 # Few examples
 
 
-@pytest.mark.parametrize("limit", [1, 3, 12])
+@pytest.mark.parametrize("limit", [1, *(pytest.param(limit, marks=pytest.mark.slow) for limit in (3, 12))])
 def test_few_examples_are_enough(limit, tmp_path):
     lesson.main(["--preset", "smoke", "--limit", str(limit), "--output-dir", str(tmp_path)])
     assert all(np.isfinite(entry["value"]) for entry in read_card(tmp_path, "10_MNIST_VAE")["metrics"].values())
 
 
+@pytest.mark.slow
 def test_the_curves_have_a_point_for_every_frame(tmp_path):
     flags = ["--preset", "smoke", "--epochs", "5", "--steps", "1000", "--output-dir", str(tmp_path)]
     lesson.main(flags)

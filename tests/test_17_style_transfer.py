@@ -356,7 +356,7 @@ def test_the_margin_makes_the_edge_count_as_much_as_the_middle(backbone, picture
     """Convolutions without padding use a pixel at the edge less often; a mirror image around it makes up for that."""
     ratios = []
     for margin in (0, 16):
-        layers = dataclasses.replace(lesson.LAYERS["squeezenet"], margin=margin)
+        layers = dataclasses.replace(lesson.LAYERS["squeezenet"], smooth=False, margin=margin)
         loss = lesson.TransferLoss(backbone)
         loss.layers = layers
         picture = tf.constant(np.random.default_rng(0).normal(128, 40, (1, 96, 128, 3)), tf.float32)
@@ -366,3 +366,14 @@ def test_the_margin_makes_the_edge_count_as_much_as_the_middle(backbone, picture
         size = tf.abs(tape.gradient(value, picture))[0]
         ratios.append(float(tf.reduce_mean(size[0]) / tf.reduce_mean(size[40:56])))
     assert ratios[0] < 0.7 < 0.8 < ratios[1] < 2.5, ratios
+
+
+def test_two_copies_half_a_period_apart_see_opposite_halves_of_a_lattice(backbone):
+    """A wave of 4 pixels, which one lattice of stride 4 sees as plain brightness, has the other sign on the second."""
+    loss = lesson.TransferLoss(backbone)
+    wave = np.cos(np.pi / 2 * np.arange(97))[None, :, None, None] * np.ones((1, 97, 97, 3))
+    picture = tf.constant(128 + 40 * wave, tf.float32)
+    first, second = loss.features(picture)[0]
+    mirrored, _ = loss.features(256 - picture)[0]
+    assert np.allclose(second, mirrored, atol=1e-3 * np.abs(first).max())
+    assert not np.allclose(first, second, atol=1e-2 * np.abs(first).max())

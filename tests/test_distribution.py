@@ -87,6 +87,7 @@ def test_two_devices_take_the_steps_of_one(model, rate):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_a_lesson_on_two_devices(tmp_path):
     flags = [*TRAINED, "--distribute", "mirrored", "--output-dir", str(tmp_path)]
     done = run(f"from conftest import load_lesson\nload_lesson({LESSON!r}).main(sys.argv[1:])", *flags)

@@ -97,6 +97,7 @@ def test_killed_and_resumed(unbroken, tmp_path):
     assert not list(tmp_path.rglob("*.partial*")) and not list(tmp_path.glob(".partial*")), "nothing is left behind"
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed(unbroken, tmp_path):
     process = break_off(tmp_path, signal.SIGINT)
     _, err = finish(process, 130)

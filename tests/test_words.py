@@ -13,7 +13,7 @@ from lessonkit import run as lesson
 
 import matplotlib.pyplot as plt
 import pytest
-from conftest import LESSONS, REPOSITORY, load_lesson
+from conftest import LESSONS, REAL_NAMES, REPOSITORY, load_lesson
 from matplotlib.text import Text
 from PIL import Image
 
@@ -22,7 +22,6 @@ KOREAN = [path for path in PAGES if path.name.endswith(".ko.md")]
 SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
 REVIEWS = REPOSITORY / "src/lessonkit/datasets/embedded/reviews.py"  # its words are those of reviewers
 CARDS = sorted((REPOSITORY / "output").glob("*/run.json"))
-REAL_NAMES = r"(?<![\w/])(?:CelebA|(?:Fashion-)?MNIST|CIFAR-10|IMDB)(?![\w/])"
 
 
 def name_of(path: Path) -> str:
@@ -307,6 +306,7 @@ def test_suggested_commands_can_be_parsed(script: Path):
             config.parse(other.Config, other.PRESETS, arguments, page, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", LESSONS, ids=[path.stem for path in LESSONS])
 def test_suggested_commands_run_and_figures_call_no_stand_in_by_a_real_name(script: Path, tmp_path, monkeypatch):
     """In smoke mode, on stand-ins; the reader's own pictures are small, of 4:3. Figures are drawn, but not saved."""
