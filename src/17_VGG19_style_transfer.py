@@ -315,15 +315,15 @@ def paint(
     Returns (picture, values 0..255; the targets at its size; a trace for each octave).
     """
     start = begin(content, style, settings) if start is None else start
-    if settings.content_weight == 0:  # else the photograph's details would come back from one size to the next
-        content = np.full_like(content, 128)
-    change, traces = start - content.astype(np.float32), []
+    # From noise or without content, the photograph's details must not come back from one size to the next.
+    base = np.full_like(content, 128) if settings.init == "noise" or not settings.content_weight else content
+    change, traces = start - base.astype(np.float32), []
     for octave in reversed(range(settings.octaves)):
-        here, there = (smaller(picture, picture.shape[0] / 2**octave) for picture in (content, style))
+        here, there, under = (smaller(each, each.shape[0] / 2**octave) for each in (content, style, base))
         change = tf.image.resize(change, here.shape[:2], antialias=True).numpy()
         targets = loss.targets(here, there, settings)
-        picture, trace = minimise(loss, targets, np.clip(here + change, 0, 255), settings, frames)
-        change = picture - here
+        picture, trace = minimise(loss, targets, np.clip(under + change, 0, 255), settings, frames)
+        change = picture - under
         traces.append(trace)
     return picture, targets, traces
 

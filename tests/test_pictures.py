@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
+from lessonkit import figures
 from lessonkit.config import Config, StudyError
 from lessonkit.datasets import pictures
 
@@ -361,3 +362,17 @@ def test_real_paintings_or_none(tmp_path):
         pictures.paintings(make_run(data="real", data_dir=tmp_path), None, LARGE)
     swirls = pictures.paintings(make_run(data_dir=tmp_path), None, pictures.Frame(10_000, height=50))
     assert [picture.name for picture in swirls] == ["swirls"] and swirls[0].pixels.shape == (50, 80, 3)
+
+
+def test_a_gif_of_more_than_a_megabyte_gets_fewer_shades(tmp_path):
+    random = np.random.default_rng(0)
+    grey = np.repeat(np.linspace(0, 255, 256).round().astype(np.uint8)[None], 40, axis=0)
+    figures.save_gif([grey, grey[::-1] // 2], tmp_path / "small.gif", 1)
+    with Image.open(tmp_path / "small.gif") as image:
+        assert np.array_equal(np.array(image.convert("L")), grey)
+    noise = [random.normal(128, 30, (300, 400)).clip(0, 255).astype(np.uint8) for _ in range(12)]
+    figures.save_gif(noise, tmp_path / "large.gif", 1)
+    assert (tmp_path / "large.gif").stat().st_size < 1_000_000
+    for shades in (32, 16):
+        assert np.abs(figures.fewer_shades(grey, shades).astype(int) - grey).max() <= 255 / (shades - 1) / 2 + 1
+        assert {0, 255} <= set(figures.fewer_shades(grey, shades).ravel())

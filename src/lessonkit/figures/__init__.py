@@ -102,15 +102,26 @@ def with_palette(image: Image.Image) -> Image.Image:
 def save_gif(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
     """Write uint8 frames (height, width[, 3]) as an endless GIF; the last frame stays for a moment.
 
+    A file of more than a megabyte is written again with fewer shades.
+
     Raises:
         ValueError: for frames of different sizes, which no GIF can hold.
     """
     if len({frame.shape for frame in frames}) != 1:
         raise ValueError(f"frames of different sizes: {sorted({frame.shape for frame in frames})}")
     each = max(40, round(1000 * seconds / len(frames)))  # milliseconds; browsers slow down anything under 20
-    images = [Image.fromarray(frame) for frame in frames]
-    durations = [each] * (len(images) - 1) + [1500]
-    images[0].save(path, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
+    durations = [each] * (len(frames) - 1) + [1500]
+    for shades in (256, 32, 16):
+        images = [Image.fromarray(fewer_shades(frame, shades)) for frame in frames]
+        images[0].save(path, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
+        if path.stat().st_size <= 1_000_000:
+            break
+
+
+def fewer_shades(frame: np.ndarray, shades: int) -> np.ndarray:
+    """A uint8 array with so many different values, black and white among them."""
+    step = 255 / (shades - 1)
+    return np.round(np.round(frame / step) * step).astype(np.uint8)
 
 
 def show_image(axes, image: np.ndarray) -> None:
