@@ -327,7 +327,10 @@ def walk(gan: DCGAN, judge: judges.Judge, paths: int, corners: int, steps: int) 
 
 # (low, high) of the default preset on real garments. Floors and `nearest_test` depend on the data and the judge only.
 EXPECTED = {
-    "fid": [(0.8, 5)],
+    "fid": [(0.6, 3)],
+    "kid": [(0.003, 0.05)],
+    "precision": [(0.55, 0.8)],
+    "recall": [(0.65, 0.9)],
     "fid_floor": [(0.04, 0.08)],
     "fid_untrained": [(60, 200)],
     "kid_floor": [(-0.001, 0.008)],
