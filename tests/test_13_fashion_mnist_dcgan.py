@@ -296,7 +296,7 @@ def test_too_few_examples_are_refused_before_the_training(limit, tmp_path, capsy
     assert stop.value.code == 2 and "at least 10" in captured.err and "step 1" not in captured.out
 
 
-@pytest.mark.parametrize("limit", [10, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("limit", [pytest.param(limit, marks=pytest.mark.slow) for limit in (10, 12)])
 def test_the_least_number_of_examples_works(limit, tmp_path):
     lesson.main(["--preset", "smoke", "--limit", str(limit), "--output-dir", str(tmp_path)])
     assert (tmp_path / "13_FashionMNIST_DCGAN.png").exists()

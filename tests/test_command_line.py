@@ -216,6 +216,7 @@ load_lesson({name!r}).main(["--preset", "smoke", "--seed", "7", "--output-dir", 
     return process.returncode
 
 
+@pytest.mark.slow
 def test_a_kill_while_writing_leaves_whole_files(tmp_path):
     name = "00_CIFAR10_dataset_preprocessing"
     lesson = load_lesson(name)

@@ -80,7 +80,12 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    ("model", "rate"), [("linear_regression", 0.05), ("text_transformer", 0.1), ("vae_without_noise", 1e-4)]
+    ("model", "rate"),
+    [
+        ("linear_regression", 0.05),
+        pytest.param("text_transformer", 0.1, marks=pytest.mark.slow),
+        ("vae_without_noise", 1e-4),
+    ],
 )
 def test_two_devices_take_the_steps_of_one(model, rate):
     done = run(LIKE_ONE_DEVICE, model, str(rate))
@@ -106,6 +111,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+@pytest.mark.slow
 def test_two_workers_train_one_model_and_the_first_publishes(tmp_path):
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     flags = [*TRAINED, "--distribute", "multi-worker"]

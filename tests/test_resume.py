@@ -82,6 +82,7 @@ def unbroken(tmp_path_factory):
     return arrays, history
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(unbroken, tmp_path):
     process = break_off(tmp_path, signal.SIGKILL)
     finish(process, -signal.SIGKILL)
