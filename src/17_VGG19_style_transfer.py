@@ -154,12 +154,9 @@ class TransferLoss:
         self.extractor = backbone.feature_extractor({self.layers.content, *self.layers.style})  # nothing deeper
 
     def features(self, pictures: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Pictures (1, height, width, 3), RGB 0..255 -> features (1 or 2, ...) of content and style layers."""
-        margin = self.layers.margin
-        # A layer of stride 4 sees a picture through a lattice of period 4, and draws its lines. So it sees two copies,
-        # one shifted by half a period: what one lattice would draw is an error on the other.
-        ends = [(margin, margin + 2), (margin + 2, margin)] if self.layers.smooth else [(margin, margin)]
-        pictures = tf.concat([tf.pad(pictures, [[0, 0], end, end, [0, 0]], "REFLECT") for end in ends], axis=0)
+        """Pictures (1, height, width, 3), RGB 0..255 -> features of the content layer and of each style layer."""
+        sides = [self.layers.margin] * 2
+        pictures = tf.pad(pictures, [[0, 0], sides, sides, [0, 0]], "REFLECT")
         features = self.extractor(self.preprocess(pictures), training=False)
         return features[self.layers.content], [features[layer] for layer in self.layers.style]
 
