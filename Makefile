@@ -81,7 +81,7 @@ test: .venv/installed
 
 # Every test, also those that take long (a run of each suggested command, ...): some 20 minutes.
 test-slow: .venv/installed
-	$(PYTHON_IN_VENV) -m pytest -n $(JOBS) --dist loadfile --slow
+	$(PYTHON_IN_VENV) -m pytest -n $(JOBS) --dist loadfile --slow $(if $(DEVICE),--device $(DEVICE))
 
 # The same tests with the newest TensorFlow and Keras (Linux): the pins are there for Metal's sake.
 test-latest: .venv-latest/installed

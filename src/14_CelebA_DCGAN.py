@@ -334,7 +334,7 @@ def train(run: lesson.Run, gan: DCGAN, examples: training.Batches, judge: judges
 # %% Measure
 
 LEAST = 65  # a Fréchet distance needs more faces than the judge has features
-# By name: (low, high) on real faces, wide because their number varies, and on drawn ones, from one run.
+# By name: (low, high) on real faces, wide because their number varies, and on drawn ones, from two runs.
 EXPECTED = {"fid": ((4, 40), (6, 26)), "kid": ((0.03, 0.8), (0.15, 1.1)), "fid_floor": (None, (0.2, 0.6))}
 EXPECTED |= {"classes_covered": (None, (6, 7)), "lattice": (None, (0, 1)), "accuracy_real": (None, (0.75, 1))}
 

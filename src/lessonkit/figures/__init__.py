@@ -119,7 +119,7 @@ def save_gif(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
 
 
 def fewer_shades(frame: np.ndarray, shades: int) -> np.ndarray:
-    """A uint8 array with so many different values, black and white among them."""
+    """A uint8 array with at most so many different values, black and white among them."""
     step = 255 / (shades - 1)
     return np.round(np.round(frame / step) * step).astype(np.uint8)
 
