@@ -57,7 +57,8 @@ class Config(config.Config):
     repeat_pixels: bool = False  # double the size by repeating pixels before a convolution of stride 1
     discriminator_channels: tuple[config.Count, ...] = (32, 64, 128)  # at 14 x 14, 7 x 7 and 4 x 4
     discriminator_kernel: config.Count = 4
-    dropout: Annotated[float, config.Range(0, 0.95)] = 0.2  # in the discriminator, so that it does not memorise
+    normalise_both: bool = True  # batch normalisation in the discriminator, too
+    dropout: Annotated[float, config.Range(0, 0.95)] = 0.1  # in the discriminator, so that it does not memorise
     generator_dropout: Annotated[float, config.Range(0, 0.95)] = 0.0
     real_label: Annotated[float, config.Range(0.5, 1)] = 0.9  # the discriminator's target for real digits
     average: Annotated[float, config.Range(0, 0.9999)] = 0.999  # decay of the average of the generator's weights
@@ -78,6 +79,7 @@ PRESETS = {
         "repeat_pixels": True,
         "discriminator_channels": (64, 128, 256),
         "discriminator_kernel": 5,
+        "normalise_both": False,
         "dropout": 0.4,
         "generator_dropout": 0.4,
         "real_label": 1.0,
@@ -102,11 +104,13 @@ def fixed_latents(count: int, settings: Config, stream: int = 0) -> np.ndarray:
 # %% Model
 
 # Batch normalisation keeps the outputs of every layer at one scale, however deep the network is. The generator has it
-# after every hidden layer, the discriminator nowhere: there a picture's verdict would depend on the other pictures of
-# its batch. LeakyReLU passes gradients on where ReLU would stop them. A transposed convolution of stride 2 doubles the
-# size; its kernel of 4 is a multiple of the stride, so every pixel is a sum of as many terms and no checkerboard
-# appears. `full` doubles the size by repeating pixels. What the discriminator cannot distinguish, the generator need
-# not learn: each of the discriminator's last features sees 22 x 22 pixels, nearly a whole digit.
+# after every hidden layer; the discriminator, too, but not at its input, which shows how bright a picture is. A
+# picture's verdict then depends on the other pictures of its batch, so real and generated ones must never share a
+# batch: their common statistics would give the answer away. LeakyReLU passes gradients on where ReLU would stop them. A
+# transposed convolution of stride 2 doubles the size; its kernel of 4 is a multiple of the stride, so every pixel is a
+# sum of as many terms and no checkerboard appears. `full` doubles the size by repeating pixels. What the discriminator
+# cannot distinguish, the generator need not learn: each of the discriminator's last features sees 22 x 22 pixels,
+# nearly a whole digit.
 
 
 def build_generator(settings: Config) -> keras.Model:
@@ -137,6 +141,8 @@ def build_discriminator(settings: Config) -> keras.Model:
     hidden = images
     for channels in settings.discriminator_channels:  # (batch, 14, 14, .), (batch, 7, 7, .), (batch, 4, 4, .)
         hidden = layers.Conv2D(channels, settings.discriminator_kernel, strides=2, padding="same")(hidden)
+        if settings.normalise_both and hidden.shape[1] < 14:
+            hidden = layers.BatchNormalization(momentum=0.9)(hidden)
         hidden = layers.Dropout(settings.dropout)(layers.LeakyReLU(negative_slope=0.2)(hidden))
     logits = layers.Dense(1)(layers.Flatten()(hidden))
     return keras.Model(images, logits, name="discriminator")
@@ -199,18 +205,16 @@ class GAN:
 
     def discriminator_step(self, real, fake) -> dict:
         """One step of the discriminator on real and generated pictures (batch, 28, 28, 1), as many of each."""
-        count = real.shape[0]
-        images = ops.concatenate([real, fake])
-        targets = ops.concatenate([ops.full((count, 1), self.settings.real_label), ops.zeros((count, 1))])
-        variables = self.discriminator.trainable_variables
+        shape, variables = (real.shape[0], 1), self.discriminator.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self.discriminator(images, training=True)
-            loss = cross_entropy(targets, logits)
+            logits_real, logits_fake = self.discriminator(real, training=True), self.discriminator(fake, training=True)
+            loss_real = cross_entropy(ops.full(shape, self.settings.real_label), logits_real)
+            loss = (loss_real + cross_entropy(ops.zeros(shape), logits_fake)) / 2
         self.discriminator_optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return {
             "discriminator_loss": loss,
-            "accuracy_real": ops.mean(ops.cast(logits[:count] > self.threshold, "float32")),
-            "accuracy_fake": ops.mean(ops.cast(logits[count:] < self.threshold, "float32")),
+            "accuracy_real": ops.mean(ops.cast(logits_real > self.threshold, "float32")),
+            "accuracy_fake": ops.mean(ops.cast(logits_fake < self.threshold, "float32")),
         }
 
     @tf.function
@@ -240,6 +244,20 @@ class GAN:
     def generate(self, latents: np.ndarray) -> np.ndarray:
         """Pictures (n, 28, 28) in [0, 1] by the averaged generator; their contrast is left as it is."""
         return self.averaged.predict(latents, batch_size=500, verbose=0)[..., 0]
+
+    def verdicts(self, images: np.ndarray) -> np.ndarray:
+        """The discriminator's logits (n,) for pictures (n, 28, 28, 1), all real or all generated.
+
+        Without dropout, but with the statistics of each batch, as in a step: the averages that batch normalisation
+        keeps for inference mix real and generated pictures, and fit neither.
+        """
+        size, logits = self.settings.batch_size, []
+        for start in range(0, len(images), size):
+            hidden = images[start : start + size]
+            for layer in self.discriminator.layers[1:]:  # the first is the input
+                hidden = layer(hidden, training=isinstance(layer, layers.BatchNormalization))
+            logits.append(hidden)
+        return np.concatenate(logits)[:, 0]
 
 
 def train(run: lesson.Run, gan: GAN, data: datasets.LabelledImages, judge: judges.Judge) -> lesson.History:
@@ -320,7 +338,7 @@ def measure(run: lesson.Run, gan: GAN, data, judge: judges.Judge, digits: np.nda
     unit = f"({scores.count:,} digits, {judge.name})"
     run.metric("fid_untrained", fid_untrained, unit, *EXPECTED.get("fid_untrained", ()))
     for name, images in (("accuracy_real", scaled(data.test.images)), ("accuracy_fake", digits[..., None])):
-        above = gan.discriminator.predict(images, batch_size=500, verbose=0) > gan.threshold  # dropout is off here
+        above = gan.verdicts(images) > gan.threshold
         run.metric(name, np.mean(above == (name == "accuracy_real")), "", *EXPECTED.get(name, ()))
     return scores, judge.classes(digits), fid_untrained
 
