@@ -10,7 +10,7 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -72,6 +72,8 @@ class Config:
     output_dir: Path = PUBLISHED  # where the pictures and the run card go
     resume: bool = False  # go on from the last checkpoint
     distribute: Literal["none", "mirrored", "multi-worker"] = "none"  # train on several devices, or machines (README)
+
+    sampling_only: ClassVar[tuple[str, ...]] = ()  # fields that no training depends on: --resume may change them
 
 
 TRAINING_FLAGS = ("epochs", "steps", "batch_size", "learning_rate", "resume")

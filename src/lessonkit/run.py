@@ -128,7 +128,7 @@ class Run:
         """The checkpoint of one model of this run, tied to the settings that decide what is trained."""
         settings |= command_line.as_json(self.config)
         settings["data used"] = [[entry["name"], entry["source"], entry["counts"]] for entry in self.data]
-        for free in (*command_line.PLACE_FLAGS, "epochs", "steps"):
+        for free in (*command_line.PLACE_FLAGS, *self.config.sampling_only, "epochs", "steps"):
             settings.pop(free, None)
         return training.Checkpoint(self.checkpoints / f"{name}.npz", json.loads(json.dumps(settings)))
 
@@ -264,6 +264,13 @@ class Run:
         partial = self.checkpoints / f"{name}.{os.getpid()}.partial.keras"
         model.save(partial)
         partial.replace(self.checkpoints / f"{name}.keras")
+
+    def keep_generated(self, images: np.ndarray) -> None:
+        """Keep generated images (n, height, width) in [0, 1] as uint8 beside the checkpoints, for lesson 28."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        partial = self.checkpoints / f"generated.{os.getpid()}.partial.npz"
+        np.savez_compressed(partial, images=np.round(np.clip(images, 0, 1) * 255).astype(np.uint8))
+        partial.replace(self.checkpoints / "generated.npz")
 
     def load_model(self, name: str) -> keras.Model:
         """The model that an earlier run kept; StudyError where there is none."""
