@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+from typing import ClassVar
 
 from lessonkit import config, training
 from lessonkit import run as lesson
@@ -18,6 +19,9 @@ class Config(config.Config):
     steps: config.Count = 7
     rate: float = 0.1
     cosine: bool = False  # the rate depends on --steps
+    guidance: float = 1.0  # of the sampling
+
+    sampling_only: ClassVar = ("guidance",)
 
 
 def walk(folder, *flags, interrupt_at=None, poison_at=None):
@@ -117,3 +121,19 @@ def test_ten_lines_where_no_terminal_is(tmp_path, capsys):
     walk(tmp_path, "--steps", "50")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
     assert len(lines) == 10 and lines[0].startswith("step 5 of 50 mean ")
+
+
+def test_what_only_the_sampling_depends_on_may_change_with_resume(tmp_path, capsys):
+    weight, _, _ = walk(tmp_path)
+    again, _, loop = walk(tmp_path, "--resume", "--guidance", "3")
+    assert again == weight and "resumed at step 7 of 7" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        walk(tmp_path, "--resume", "--rate", "0.2")
+    assert "rate" in capsys.readouterr().err
+
+
+def test_generated_images_are_kept_as_bytes_beside_the_checkpoints(tmp_path):
+    with lesson.run("99_walk.py", Config, {}, ["--data", "embedded", "--output-dir", str(tmp_path)]) as run:
+        run.keep_generated(np.array([[[-0.1, 0.0, 0.5, 1.0, 1.2]]]))
+        kept = np.load(run.checkpoints / "generated.npz")["images"]
+    assert kept.dtype == np.uint8 and kept.ravel().tolist() == [0, 0, 128, 255, 255]
