@@ -41,6 +41,14 @@ def gaussian_velocity(mean: float, deviation: float):
     return velocity
 
 
+def test_every_part_of_the_labels_has_all_classes():
+    """KID is a mean over parts of the images: with labels in turn, a part with a stride of ten would be one class."""
+    labels = lesson.balanced(2_000, seed=42)
+    assert np.all(np.bincount(labels, minlength=10) == 200)
+    for part in (labels[:200], labels[::10], labels[1::2]):
+        assert np.min(np.bincount(part, minlength=10)) >= 0.04 * len(part)
+
+
 def test_lines_begin_at_the_noise_and_end_at_the_picture():
     noise, images = np.zeros((2, 28, 28, 1), "float32"), np.ones((2, 28, 28, 1), "float32")
     points, velocities = lesson.between(noise, images, np.array([[0.0], [1.0]], "float32"))
@@ -212,6 +220,7 @@ def test_the_average_starts_warm():
 def test_the_average_is_what_samples(flow):
     noise, labels = lesson.fixed_noise(3, 1), np.array([0, 1, 2])
     before = flow.generate(noise, labels)
+    assert np.std(before) > 0.1, "not the grey of the untrained network"
     flow.network.set_weights([0 * weight for weight in flow.network.get_weights()])
     assert np.array_equal(flow.generate(noise, labels), before)
     flow.averaged.set_weights([0 * weight for weight in flow.averaged.get_weights()])

@@ -1,6 +1,7 @@
 """The frame of hand-written training loops: means, samples, checkpoints, resume, and the guard against NaN."""
 
 import dataclasses
+import json
 import signal
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from lessonkit import run as lesson
 import keras
 import numpy as np
 import pytest
+from conftest import read_card
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,3 +139,17 @@ def test_generated_images_are_kept_as_bytes_beside_the_checkpoints(tmp_path):
         run.keep_generated(np.array([[[-0.1, 0.0, 0.5, 1.0, 1.2]]]))
         kept = np.load(run.checkpoints / "generated.npz")["images"]
     assert kept.dtype == np.uint8 and kept.ravel().tolist() == [0, 0, 128, 255, 255]
+
+
+def test_the_card_counts_the_seconds_before_a_resume(tmp_path):
+    walk(tmp_path)
+    path = tmp_path / "99_walk" / "checkpoints" / "model.npz"
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    header = json.loads(str(arrays["header"]))
+    assert 0 < header["progress"]["seconds"] < 60
+    header["progress"]["seconds"] = 100.0
+    np.savez(path, **arrays | {"header": np.array(json.dumps(header))})
+    walk(tmp_path, "--resume")
+    seconds = read_card(tmp_path, "99_walk")["seconds"]
+    assert 100 <= seconds["training"] <= seconds["total"] < 160

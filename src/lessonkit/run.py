@@ -164,6 +164,7 @@ class Run:
         checkpoint = self.checkpoint(
             name, epochs_planned=epochs, learning_rate_schedules=training.schedules(optimizers)
         )
+        begin, earlier = time.perf_counter(), 0.0  # of this training; seconds that it took before a resume
         history, samples = [], training.Samples(math.ceil(sample_every * train.steps_per_epoch), sample, measure)
 
         def step() -> int:
@@ -172,10 +173,12 @@ class Run:
         if self.config.resume and (restored := checkpoint.restore(variables)):
             history = restored[0]["history"]
             samples.restore(restored[0]["marks"], restored[1], total)
+            earlier = self.count_earlier(restored[0].get("seconds", 0.0))
             self.say(f"{name}: resumed at step {step()} of {total}")
 
         def save():
-            checkpoint.save(variables, {"history": history, "marks": samples.marks}, samples.frames)
+            seconds = earlier + time.perf_counter() - begin
+            checkpoint.save(variables, {"history": history, "marks": samples.marks, "seconds": seconds}, samples.frames)
 
         def each_step():
             if samples.due(step(), total):
@@ -232,18 +235,27 @@ class Run:
         """
         checkpoint = self.checkpoint(name, learning_rate_schedules=training.schedules(optimizers))
         samples = training.Samples(sample_every, sample, measure)
+        begin, earlier = time.perf_counter(), 0.0  # of this training; seconds that it took before a resume
 
         def save():
             progress = {"history": loop.history, "pending": loop.pending, "marks": samples.marks}
+            progress["seconds"] = earlier + time.perf_counter() - begin
             checkpoint.save(variables, progress, samples.frames)
 
         with self.part("training"), training.Interrupts() as interrupts:
             every = math.gcd(log_every, sample_every)
             loop = training.Loop(steps, optimizers[0], save, interrupts, samples, every)
             if self.config.resume and (restored := checkpoint.restore(variables)):
+                earlier = self.count_earlier(restored[0].pop("seconds", 0.0))
                 loop.restore(**restored[0], frames=restored[1])
                 self.say(f"{name}: resumed at step {loop.step} of {steps}")
             yield loop
+
+    def count_earlier(self, seconds: float) -> float:
+        """Count seconds that a training took before it was resumed, so that the card says what it took in all."""
+        self.seconds["training"] = self.seconds.get("training", 0.0) + seconds
+        self.started -= seconds
+        return seconds
 
     def history(self, name: str, entries: list[dict], samples: training.Samples | None = None) -> History:
         """Keep a training's logs for metrics.csv, and hand them out by name."""

@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from lessonkit.config import StudyError, TrainingError
@@ -14,6 +14,7 @@ from lessonkit.config import StudyError, TrainingError
 import keras
 import numpy as np
 import tensorflow as tf
+from rich.progress import track
 
 
 class Batches:
@@ -84,6 +85,13 @@ class Unpaired:
     def dataset(self, first_step: int = 0) -> tf.data.Dataset:
         """An endless dataset of pairs of batches that begins with pair number `first_step`."""
         return tf.data.Dataset.zip((self.first.dataset(first_step), self.second.dataset(first_step)))
+
+
+def parts(count: int, things: str, size: int = 500) -> Iterable[slice]:
+    """Slices of at most `size` that cover `count` examples; in a terminal with a progress bar, if there are several."""
+    slices = [slice(first, first + size) for first in range(0, count, size)]
+    silent = len(slices) < 2 or not sys.stdout.isatty()
+    return track(slices, f"{count:,} {things}", disable=silent, transient=True)
 
 
 def warm_up_cosine(peak: float, steps: int, warm_up: int = 0, start: float = 0.0):

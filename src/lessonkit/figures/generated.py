@@ -96,7 +96,7 @@ def guidance(table: Mapping[float, object], images: Mapping[float, np.ndarray], 
     """
     best = min(table, key=lambda weight: table[weight].fid)
     title = f"Guidance, clearer but less diverse: FID of {count:,} {things}, {table[best].fid:.2g} at w = {best:g}"
-    figure, axes = subplots(2, 1, width=8, height=6.4, title=title, height_ratios=(1, 1.3))
+    figure, axes = subplots(2, 1, width=8, height=5.2, title=title, height_ratios=(1.3, 1))
     cell, second = axes[0], axes[0].twinx()
     weights = list(table)
     for name, style in (("precision", "o-"), ("recall", "s--"), ("label_accuracy", "^:")):

@@ -22,9 +22,10 @@ def draw(frames: np.ndarray, velocity: Callable, title: str) -> Figure:
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     last = len(frames) - 1
     for cell, place in zip(axes, (0, last // 3, 2 * last // 3, last), strict=True):
-        arrows = np.asarray(velocity(grid, place / last))
         cell.scatter(*frames[place].T, s=2, color=COLORS[0], alpha=0.5)
-        cell.quiver(*grid.T, *arrows.T, color=COLORS[1], angles="xy", scale=35, width=0.006)
+        if place < last:  # afterwards nothing moves
+            arrows = np.asarray(velocity(grid, place / last))
+            cell.quiver(*grid.T, *arrows.T, color=COLORS[1], angles="xy", scale=35, width=0.006)
         cell.set(title=f"t = {place / last:.2f}", **LIMITS)
     return figure
 
