@@ -367,6 +367,7 @@ def interrupt(gan, at):
     gan.make_train_function = made
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
     check_resuming(play, tmp_path, capsys, epochs=[1, 2, 3])
 

@@ -404,6 +404,7 @@ def play(folder, *flags, interrupt_at=None) -> tuple:
         return [np.array(variable) for variable in diffusion.variables], history
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
     check_resuming(play, tmp_path, capsys, epochs=[2, 4, 6], pause=False)
 

@@ -202,7 +202,7 @@ class Watched:
         return self.network(inputs, training=training)
 
 
-def test_the_average_starts_warm():
+def test_the_average_starts_warm(eager):
     keras.utils.set_random_seed(2)
     flow = lesson.FlowMatching(SMALL)
     images, classes = examples()
@@ -227,7 +227,7 @@ def test_the_average_is_what_samples(flow):
     assert flow.generate(noise, labels) == pytest.approx(np.full((3, 28, 28), 0.5), abs=1e-6)  # answers grey, always
 
 
-def test_same_seed_same_training():
+def test_same_seed_same_training(eager):
     losses = []
     for _ in range(2):
         keras.utils.set_random_seed(5)
@@ -263,6 +263,7 @@ def play(folder, *flags, interrupt_at=None) -> tuple:
         return [np.array(variable) for variable in flow.variables], history
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
     check_resuming(play, tmp_path, capsys, epochs=[2, 4, 6], pause=False)
 
