@@ -33,6 +33,7 @@ from typing import Annotated
 from lessonkit import config, datasets, figures, judges, latents, metrics, training
 from lessonkit import run as lesson
 from lessonkit.figures import games, generated
+from lessonkit.layers import predict_by_batch
 
 import keras
 import numpy as np
@@ -245,20 +246,6 @@ class GAN:
         """Pictures (n, 28, 28) in [0, 1] by the averaged generator; their contrast is left as it is."""
         return self.averaged.predict(latents, batch_size=500, verbose=0)[..., 0]
 
-    def verdicts(self, images: np.ndarray) -> np.ndarray:
-        """The discriminator's logits (n,) for pictures (n, 28, 28, 1), all real or all generated.
-
-        Without dropout, but with the statistics of each batch, as in a step: the averages that batch normalisation
-        keeps for inference mix real and generated pictures, and fit neither.
-        """
-        size, logits = self.settings.batch_size, []
-        for start in range(0, len(images), size):
-            hidden = images[start : start + size]
-            for layer in self.discriminator.layers[1:]:  # the first is the input
-                hidden = layer(hidden, training=isinstance(layer, layers.BatchNormalization))
-            logits.append(hidden)
-        return np.concatenate(logits)[:, 0]
-
 
 def train(run: lesson.Run, gan: GAN, data: datasets.LabelledImages, judge: judges.Judge) -> lesson.History:
     """The training loop; every so many steps the same latents again, and their distance to real digits."""
@@ -338,7 +325,8 @@ def measure(run: lesson.Run, gan: GAN, data, judge: judges.Judge, digits: np.nda
     unit = f"({scores.count:,} digits, {judge.name})"
     run.metric("fid_untrained", fid_untrained, unit, *EXPECTED.get("fid_untrained", ()))
     for name, images in (("accuracy_real", scaled(data.test.images)), ("accuracy_fake", digits[..., None])):
-        above = gan.verdicts(images) > gan.threshold
+        logits = predict_by_batch(gan.discriminator, images, run.config.batch_size)  # real or generated, never both
+        above = logits > gan.threshold
         run.metric(name, np.mean(above == (name == "accuracy_real")), "", *EXPECTED.get(name, ()))
     return scores, judge.classes(digits), fid_untrained
 

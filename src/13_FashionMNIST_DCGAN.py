@@ -34,6 +34,7 @@ from typing import Annotated
 from lessonkit import config, datasets, figures, judges, latents, metrics, training
 from lessonkit import run as lesson
 from lessonkit.figures import games, generated
+from lessonkit.layers import predict_by_batch
 
 import keras
 import numpy as np
@@ -223,16 +224,9 @@ class DCGAN:
     def verdicts(self, images: np.ndarray) -> np.ndarray:
         """D(x) (n,) of pictures (n, 28, 28, 1) in [-1, 1], all real or all generated: the probability of being real.
 
-        Without dropout, but with the statistics of each batch, as in a step: the averages that batch normalisation
-        keeps for inference mix real and generated pictures, and fit neither.
+        Without dropout, but with the statistics of each batch, as in a step.
         """
-        size, logits = self.settings.batch_size, []
-        for start in range(0, len(images), size):
-            hidden = images[start : start + size]
-            for layer in self.discriminator.layers[1:]:  # the first is the input
-                hidden = layer(hidden, training=isinstance(layer, layers.BatchNormalization))
-            logits.append(hidden)
-        return expit(np.concatenate(logits)[:, 0])
+        return expit(predict_by_batch(self.discriminator, images, self.settings.batch_size)[:, 0])
 
 
 def planned_steps(settings: Config, examples: int) -> int:

@@ -23,7 +23,7 @@ What you will see: a plane of noise bent into two moons, with its velocities; ga
 evaluation of the network is worth, by two solvers; the trade of diversity for fidelity; pictures taken back to their
 own noise.
 
-Run:    python src/26_FashionMNIST_flow_matching.py    about five minutes on two CPU cores
+Run:    python src/26_FashionMNIST_flow_matching.py    about ten minutes on two CPU cores
 Makes:  output/26_FashionMNIST_flow_matching.png and output/26_FashionMNIST_flow_matching/
 Source: Lipman et al., Flow Matching for Generative Modeling, arXiv:2210.02747;
         Liu, Gong & Liu, Flow Straight and Fast (rectified flow), arXiv:2209.03003;
@@ -152,7 +152,6 @@ def build_network(settings: Config) -> keras.Model:
 
 
 # %% Train
-
 
 # The network could be asked for the velocity itself. It would then have to reproduce the noise in x_t, value by value,
 # through its narrow layers, and to find very small amounts of it near t = 1. Instead it answers the picture that it
@@ -320,7 +319,7 @@ def build_plane_network(settings: Config) -> keras.Model:
 
 def train_plane(run: lesson.Run) -> FlowMatching:
     """Learn the velocities from a Gaussian to two moons."""
-    settings = dataclasses.replace(run.config, steps=run.config.toy_steps, sampler="euler", sampling_steps=60)
+    settings = dataclasses.replace(run.config, steps=run.config.toy_steps)
     points, labels = make_moons(4_000, noise=0.06, random_state=settings.seed)
     arrays = ((points - points.mean(0)) * 1.3).astype("float32"), one_hot(labels)
     moons = FlowMatching(settings, build_plane_network)

@@ -87,11 +87,16 @@ class Unpaired:
         return tf.data.Dataset.zip((self.first.dataset(first_step), self.second.dataset(first_step)))
 
 
+def progress(steps: Iterable, total: int, what: str) -> Iterable:
+    """The same steps, `total` in all; with a bar in a terminal, where there are several, and silent elsewhere."""
+    silent = total < 2 or not sys.stdout.isatty()
+    return track(steps, what, total=total, disable=silent, transient=True)
+
+
 def parts(count: int, things: str, size: int = 500) -> Iterable[slice]:
-    """Slices of at most `size` that cover `count` examples; in a terminal with a progress bar, if there are several."""
+    """Slices of at most `size` that cover `count` examples, with a progress bar."""
     slices = [slice(first, first + size) for first in range(0, count, size)]
-    silent = len(slices) < 2 or not sys.stdout.isatty()
-    return track(slices, f"{count:,} {things}", disable=silent, transient=True)
+    return progress(slices, len(slices), f"{count:,} {things}")
 
 
 def warm_up_cosine(peak: float, steps: int, warm_up: int = 0, start: float = 0.0):

@@ -1,5 +1,6 @@
 """Figures of generated images: progress over training, nearest training images, distance to real images."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from lessonkit import metrics
@@ -65,7 +66,7 @@ def evaluations(table: Mapping[str, Mapping[int, float]], count: int, floor: flo
     best = {name: min(values.values()) for name, values in table.items()}
     title = f"What more evaluations are worth: FID of {count:,} {things}, {min(best.values()):.2g} at best"
     figure, cell = subplots(width=7.5, height=3.5, title=title)
-    for (name, values), style in zip(table.items(), ("o-", "s--", "^:"), strict=False):
+    for (name, values), style in zip(table.items(), itertools.cycle(("o-", "s--", "^:")), strict=False):
         cell.plot(list(values), list(values.values()), style, label=f"{name}: {best[name]:.2g} at best")
     cell.axhline(floor, color="black", linestyle=":", linewidth=1, label=f"as many test {things}: {floor:.2g}")
     ticks = sorted({number for values in table.values() for number in values})
