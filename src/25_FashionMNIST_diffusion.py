@@ -1,4 +1,4 @@
-"""25 · Diffusion: garments out of noise by a thousand small denoising steps, or by twenty large ones.
+"""25 · Diffusion: garments out of noise by a thousand small denoising steps, or by thirty large ones.
 
 To destroy a picture is easy: add a little Gaussian noise, a thousand times. Each step keeps a share of the signal,
 and alpha_bar(t), the product of these shares, decreases from 1 to nearly 0. All t steps at once are one Gaussian:
@@ -20,7 +20,7 @@ models (DDIM) draw nothing, but reuse the noise that they find in x_t, and take 
 What you will see: a garment dissolved in noise and garments that form out of it; what more steps are worth to both
 samplers; what the network loses at which noise level; garments with a hole, filled in several ways.
 
-Run:    python src/25_FashionMNIST_diffusion.py        about six minutes on two CPU cores
+Run:    python src/25_FashionMNIST_diffusion.py        about ten minutes on two CPU cores
 Makes:  output/25_FashionMNIST_diffusion.png and output/25_FashionMNIST_diffusion/
 Source: Ho, Jain & Abbeel, Denoising Diffusion Probabilistic Models, arXiv:2006.11239;
         Song, Meng & Ermon, Denoising Diffusion Implicit Models, arXiv:2010.02502;
@@ -45,7 +45,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
-from rich.progress import track
 
 # %% Parameters
 
@@ -68,7 +67,7 @@ class Config(config.Config):
     # Below: what concerns the sampling alone. With --resume a finished training goes straight to it.
     sampler: Literal["ddpm", "ddim"] = "ddim"
     eta: config.Fraction = 0.0  # of DDIM: 0 draws nothing on the way, 1 draws as much as DDPM
-    sampling_steps: config.Count = 20  # evaluations of the network per garment
+    sampling_steps: config.Count = 30  # evaluations of the network per garment
     ancestral_steps: config.Count = 1_000  # of the hundred garments by DDPM, without shortcuts
     resamplings: config.Count = 5  # inpainting: so often is every step taken
     curve: tuple[config.Count, ...] = (5, 10, 20, 50)  # numbers of steps that both samplers are measured at
@@ -262,11 +261,11 @@ class Diffusion:
     def generate(self, noise: np.ndarray, stream: int = 0, **changes) -> np.ndarray:
         """Pictures (n, 28, 28) in [0, 1] from noise (n, 28, 28, 1), with the settings' sampler or `changes` of it."""
         settings, images = dataclasses.replace(self.settings, **changes), []
-        times, parts = spaced(settings.times, settings.sampling_steps), range(0, len(noise), 500)
+        times = spaced(settings.times, settings.sampling_steps)
         step = ddpm if settings.sampler == "ddpm" else partial(ddim, eta=settings.eta)
-        for part in track(parts, f"{len(noise):,} garments", disable=len(parts) < 2, transient=True):
-            seeds = keras.random.SeedGenerator(settings.seed + 100_000 * stream + part)
-            begin = ops.convert_to_tensor(noise[part : part + 500])
+        for part in training.parts(len(noise), "garments"):
+            seeds = keras.random.SeedGenerator(settings.seed + 100_000 * stream + part.start)
+            begin = ops.convert_to_tensor(noise[part])
             for _, points, _ in reverse(self.denoise, self.alpha_bar, times, begin, step, seeds):
                 end = points
             images.append(unscaled(end))
@@ -370,7 +369,7 @@ def ancestral(diffusion: Diffusion) -> list[tuple]:
     begin, every = ops.convert_to_tensor(fixed_noise(100, settings.seed)), max(1, (len(times) - 1) // 32)
     kept = [(settings.times, begin, diffusion.denoise(begin, settings.times))]
     steps = reverse(diffusion.denoise, diffusion.alpha_bar, times, begin, ddpm, seeds)
-    for place, state in enumerate(track(steps, "100 garments by DDPM", total=len(times) - 1, transient=True)):
+    for place, state in enumerate(training.progress(steps, len(times) - 1, "100 garments by DDPM")):
         if (len(times) - 2 - place) % every == 0:  # the last one is among them
             kept.append(state)
     return [(time, unscaled(points), unscaled(clean)) for time, points, clean in kept]
@@ -407,7 +406,7 @@ def errors_by_time(diffusion: Diffusion, data, times: Sequence[int]) -> np.ndarr
     noise = fixed_noise(len(images), diffusion.settings.seed, stream=4)
     for time in times:
         points = forward(images, noise, 1.0, float(diffusion.alpha_bar[time]))
-        parts = [diffusion.denoise(points[part : part + 500], time) for part in range(0, len(points), 500)]
+        parts = [diffusion.denoise(points[part], time) for part in training.parts(len(points), "garments")]
         losses.append(np.mean((np.concatenate(parts) - images) ** 2))
     return np.array(losses)
 
@@ -504,6 +503,6 @@ if __name__ == "__main__":
     main()
 
 # What to try next
-# 1. --resume --sampler ddpm --sampling-steps 20: the trained network goes straight to sampling. What differs?
+# 1. --resume --sampler ddpm: the trained network goes straight to sampling. What differs?
 # 2. --prediction epsilon: the network and the loss with which DDPM was published. Which noise levels does it neglect?
 # 3. --resume --sampling-steps 1: one step from pure noise. Why are all the garments the same, and which one is it?

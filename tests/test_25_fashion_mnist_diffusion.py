@@ -339,7 +339,6 @@ def test_same_seed_same_training():
 # Inpainting
 
 
-@pytest.mark.slow
 def test_a_hole_is_filled_from_the_conditional_distribution():
     """Two numbers of correlation 0.8, the first given as 1: the second is N(0.8, 0.6²), if it can follow the first."""
     covariance, seen = np.array([[1, 0.8], [0.8, 1]]), []
