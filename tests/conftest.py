@@ -6,13 +6,16 @@ import json
 import re
 import signal
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import lessonkit  # noqa: F401  first: it quiets TensorFlow's log
+from lessonkit import judges
 from lessonkit.datasets.embedded import digits, garments, objects
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -119,6 +122,33 @@ def stand_ins_are_drawn_once():
         patch.setattr(objects, "draw", functools.cache(objects.draw))
         patch.setattr(garments, "draw", functools.lru_cache(4)(garments.draw))
         patch.setattr(digits, "splits", functools.cache(digits.splits))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def figures_are_small():
+    """A third of the pixels each way: drawing and storing them is a large part of a smoke run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(matplotlib.rcParams, "savefig.dpi", 40)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def judges_are_trained_once():
+    """The same settings and the same pictures give the same judge: several lessons ask for it."""
+    fit, kept = judges.fit, {}
+
+    def fit_once(model, images, targets):
+        settings = judges.STEPS, judges.EPOCHS, judges.BATCH_SIZE, judges.RATE, judges.SEED
+        key = (*settings, images.shape, zlib.crc32(images.tobytes()), zlib.crc32(targets.tobytes()))
+        if key in kept:
+            model.set_weights(kept[key])
+        else:
+            fit(model, images, targets)
+            kept[key] = model.get_weights()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judges, "fit", fit_once)
         yield
 
 

@@ -224,7 +224,8 @@ def test_the_network_overfits_few_digits(model, examples):
     assert 1 < best < 100 and history["val_loss"][-1] > 1.2 * history["val_loss"][best - 1]
 
 
-@pytest.mark.parametrize("limit", ["2", pytest.param("3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", ["2", "3"])
 def test_few_digits_are_enough(tmp_path, limit):
     lesson.main(["--preset", "smoke", "--limit", limit, "--output-dir", str(tmp_path)])
 

@@ -296,6 +296,7 @@ def test_ranges_know_how_many_pictures_were_trained_on():
         assert ranges["test_loss"][0] < loss < ranges["test_loss"][1]
 
 
-@pytest.mark.parametrize("limit", ["1", pytest.param("3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", ["1", "3"])
 def test_few_pictures_are_enough(tmp_path, limit):
     lesson.main(["--preset", "smoke", "--limit", limit, "--output-dir", str(tmp_path)])

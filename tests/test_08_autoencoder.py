@@ -89,6 +89,7 @@ def test_contributions_of_a_code_add_up_to_the_reconstruction(lesson, images):
     figures.plt.close(figure)
 
 
-@pytest.mark.parametrize("limit", ["1", pytest.param("3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", ["1", "3"])
 def test_few_digits_are_enough(lesson, tmp_path, limit):
     lesson.main(["--preset", "smoke", "--limit", limit, "--output-dir", str(tmp_path)])

@@ -136,6 +136,7 @@ def test_a_run_without_noise_leaves_a_card_that_is_json(lesson, tmp_path):
     assert metrics["test_psnr_dense"]["value"] > 0
 
 
-@pytest.mark.parametrize("limit", ["1", pytest.param("3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", ["1", "3"])
 def test_few_digits_are_enough(lesson, tmp_path, limit):
     lesson.main(["--preset", "smoke", "--limit", limit, "--output-dir", str(tmp_path)])

@@ -178,6 +178,7 @@ def test_accuracies_count_what_was_right(gan):
         assert np.all((gan.verdicts(pictures()) > 0.5) == (bias > 0))
 
 
+@pytest.mark.slow
 def test_same_seed_same_garments():
     images = []
     for seed in (1, 1, 2):
@@ -264,6 +265,7 @@ def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
     assert history.measured == resumed.measured and history.frame_steps == resumed.frame_steps == [0, 2, 4, 6]
 
 
+@pytest.mark.slow
 def test_epochs_and_steps_both_end_the_training(tmp_path):
     for flags, last in ((("--epochs", "1", "--steps", "9"), 2), (("--epochs", "5", "--steps", "3"), 3)):
         _, history = play(tmp_path / str(last), *flags)  # an epoch of 40 garments has two batches of 16

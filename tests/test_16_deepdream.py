@@ -414,13 +414,14 @@ def test_what_cannot_be_written_fails_before_the_dream(tmp_path, monkeypatch):
         smoke(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["50$_off_$20.png", "사진.png"])
+@pytest.mark.parametrize("name", ["50$_off_$20.png", pytest.param("사진.png", marks=pytest.mark.slow)])
 def test_names_that_matplotlib_might_misread(tmp_path, name):
     Image.new("RGB", (90, 64), (200, 30, 30)).save(tmp_path / name)
     card = smoke(tmp_path, "--content", tmp_path / name, "--octaves", "1", "--steps", "1", "--side-steps", "1")
     assert card["data"][0]["name"] == name and 0 <= card["metrics"]["clipped_share"]["value"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--steps", "0"], ["--shift", "0", "--tile", "128"], ["--photograph", "china"]])
 def test_flags_that_the_lesson_suggests(tmp_path, flags):
     metrics = smoke(tmp_path, "--octaves", "1", "--steps", "1", "--side-steps", "1", *flags)["metrics"]

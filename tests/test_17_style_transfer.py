@@ -347,6 +347,7 @@ def test_a_readers_photograph_of_4_to_3_with_a_name_that_matplotlib_might_misrea
     assert card["data"][0]["name"] == name and card["data"][0]["counts"] == {"pixels": 100 * 133}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--init", "noise", "--style-weight", "1000"], ["--optimizer", "sgd"]])
 def test_flags_that_the_lesson_suggests(tmp_path, flags):
     metrics = smoke(tmp_path, "--side-steps", "1", *flags)["metrics"]

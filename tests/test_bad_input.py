@@ -268,7 +268,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk(small_disk, capsys):
-    line = run_lesson("03", ["--preset", "smoke"], small_disk("size=60k") / "output", capsys)
+    line = run_lesson("03", ["--preset", "smoke"], small_disk("size=20k") / "output", capsys)
     assert "No space left" in line
 
 

@@ -84,7 +84,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess:
     [
         ("linear_regression", 0.05),
         pytest.param("text_transformer", 0.1, marks=pytest.mark.slow),
-        ("vae_without_noise", 1e-4),
+        pytest.param("vae_without_noise", 1e-4, marks=pytest.mark.slow),
     ],
 )
 def test_two_devices_take_the_steps_of_one(model, rate):

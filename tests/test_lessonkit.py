@@ -145,7 +145,7 @@ def test_outside_text_never_breaks_a_figure(name, tmp_path, recwarn):
     figure, axes = figures.subplots(title=name)
     axes.set(xlabel=name, title=name)
     figures.save(figure, tmp_path / "figure.png", small_print=name)
-    assert Image.open(tmp_path / "figure.png").size[0] > 400
+    assert Image.open(tmp_path / "figure.png").size[0] > 300
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 

@@ -222,6 +222,7 @@ def test_a_large_picture_is_reduced(tmp_path, mode, ending):
     assert np.abs(picture.astype(int) - expected).mean() < 6
 
 
+@pytest.mark.slow
 def test_a_hundred_megapixels_need_less_than_a_gibibyte(tmp_path):
     path = tmp_path / "huge.png"
     Image.new("RGBA", (12_000, 8_400)).save(path, compress_level=1)
