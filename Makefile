@@ -110,6 +110,16 @@ bench: .venv/installed
 notebooks: .venv/installed
 	@$(KIT) lessonkit.notebooks
 
+# The site: the notes in both languages, to be read in a browser, from the folder or from a server.
+site: .venv-site/installed
+	@mkdir -p build/pages
+	.venv-site/bin/mkdocs build --strict -q -f docs/site/mkdocs.yml
+
+.venv-site/installed: docs/site/requirements.txt .venv/installed
+	$(PYTHON_IN_VENV) -m venv .venv-site
+	.venv-site/bin/pip install -q --disable-pip-version-check -r docs/site/requirements.txt
+	@touch $@
+
 readme: .venv/installed
 	@$(KIT) lessonkit.readme
 

@@ -1,0 +1,91 @@
+"""What turns the notes, as they stand for GitHub, into pages of the site.
+
+The READMEs become the first page, a lesson's page ends with its source, pictures come from output/,
+links into the repository lead to pages of the site, and formulas become MathML, which browsers draw without a script.
+"""
+
+import html
+import re
+import shutil
+import textwrap
+from pathlib import Path
+
+from latex2mathml.converter import convert
+
+ROOT = Path(__file__).resolve().parents[2]
+README = {"index.md": "README.md", "index.ko.md": "README.ko.md"}
+WORDS = {
+    "en": {"source": "Source", "run": "To run it after `make setup`, or as it stands below:"},
+    "ko": {"source": "소스 코드", "run": "`make setup` 뒤에 이렇게 실행한다. 코드는 아래에 그대로 실었다."},
+}
+FUNCTION = r"(<mi>(?:log|exp|sin|cos|max|min|tanh|det|diag)</mi>)(?!<mo[^>]*>(?:&#x00028;|\(|&#x0005B;))"  # no bracket follows
+
+
+def on_pre_build(config):
+    """Bring together what the site shows: the notes, the READMEs as first pages, and every published picture."""
+    pages = Path(config.docs_dir)
+    shutil.rmtree(pages)
+    shutil.copytree(ROOT / "docs", pages, ignore=shutil.ignore_patterns("site"))
+    shutil.copytree(ROOT / "output", pages / "output", ignore=shutil.ignore_patterns("checkpoints", "*.json", ".partial*"))
+    for page, readme in README.items():
+        shutil.copyfile(ROOT / readme, pages / page)
+    for part in ("extra.css", "iframe-worker.js"):
+        shutil.copyfile(ROOT / "docs" / "site" / part, pages / part)
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Links and formulas in the form that MkDocs knows; a lesson's source below its notes."""
+    path = page.file.src_uri
+    language = "ko" if path.endswith(".ko.md") else "en"
+    lesson = Path(path).name.removesuffix(".md").removesuffix(".ko")
+    if (ROOT / "src" / f"{lesson}.py").is_file():
+        markdown += source(lesson, WORDS[language])
+    markdown = re.sub(r"^\[(?:한국어|English)\]\([^)]*\)\n", "", markdown, flags=re.M)  # each page has a switch
+    markdown = re.sub(r"(\]\()(?:\.\./)?(?:docs/)?([^):]*\))", link, markdown)
+    return re.sub(r"\$`(.+?)`\$", r"$\1$", markdown)
+
+
+def link(match: re.Match) -> str:
+    """A link of the repository as one of the site: pages without their language, lessons' sources on their pages."""
+    begin, target = match.groups()
+    target = re.sub(r"\.ko\.md\b", ".md", target)
+    target = re.sub(r"^README\.md\b", "index.md", target)
+    target = re.sub(r"^src/(\d\d_\w+)\.py\)", r"\1.md#source)", target)
+    return begin + target
+
+
+def source(lesson: str, words: dict[str, str]) -> str:
+    """The command and the code of a lesson, as it stands."""
+    code = (ROOT / "src" / f"{lesson}.py").read_text(encoding="utf-8").rstrip()
+    return f"""
+
+## {words["source"]} {{ #source data-search-exclude }}
+
+{words["run"]}
+
+```sh
+.venv/bin/python src/{lesson}.py
+```
+
+??? example "src/{lesson}.py"
+
+{textwrap.indent(f"````python{chr(10)}{code}{chr(10)}````", "    ")}
+"""
+
+
+def on_page_content(content, page, config, files):
+    """Formulas, which the Markdown extension leaves as TeX, as MathML."""
+    return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', formula, content, flags=re.S)
+
+
+def formula(match: re.Match) -> str:
+    r"""\(...\) within a line or \[...\] on lines of its own."""
+    tex = html.unescape(match[2]).strip()
+    display = "inline" if tex.startswith("\\(") else "block"
+    tex = re.sub(r"\\[bB]igg?[lrm]?(?![a-z])", "", tex[2:-2])  # MathML's brackets grow by themselves
+    return re.sub(FUNCTION, r"\1<mspace width='0.17em'/>", convert(tex.strip(), display=display))
+
+
+def on_post_page(output, page, config):
+    """Without the list of languages for search engines: the theme would ask a server for it, also from a folder."""
+    return re.sub(r'<link rel="alternate"[^>]*>', "", output)
