@@ -3,7 +3,8 @@
 # make test      the tests; test-slow: the long ones, too   make smoke   a few steps of every lesson
 # make data      fetch every real data set now              make doctor  what is installed, and does the GPU compute?
 # make readme    write the numbers into the READMEs         make bench   side by side with the tutorials' forms
-# make notebooks the lessons as notebooks            make clean   remove what is not published
+# make notebooks the lessons as notebooks            make site
+# make test-site the site in a real browser         make clean   remove what is not published
 #
 # GNU make 3.81, POSIX sh and BSD tools are enough.
 
@@ -22,7 +23,7 @@ STAMPS = $(LESSONS:%=build/stamps/%)
 SHARED_CODE = $(shell find src/lessonkit -name '*.py')
 FLAGS = --preset $(PRESET) --data $(DATA) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: all lessons setup smoke test test-slow test-latest kills data doctor notebooks readme bench clean FORCE $(NUMBERS)
+.PHONY: all lessons setup smoke test test-slow test-latest test-site kills data doctor notebooks site readme bench clean FORCE $(NUMBERS)
 .DELETE_ON_ERROR:
 
 # A lesson that fails does not stop the others; it is named at the end, and make ends with status 2.
@@ -115,6 +116,9 @@ site: .venv-site/installed
 	@mkdir -p build/pages
 	.venv-site/bin/mkdocs build --strict -q -f docs/site/mkdocs.yml
 
+test-site: site
+	.venv-site/bin/python -m pytest -q -c /dev/null --confcutdir tests/site -p no:cacheprovider tests/site
+
 .venv-site/installed: docs/site/requirements.txt .venv/installed
 	$(PYTHON_IN_VENV) -m venv .venv-site
 	.venv-site/bin/pip install -q --disable-pip-version-check -r docs/site/requirements.txt
@@ -124,4 +128,4 @@ readme: .venv/installed
 	@$(KIT) lessonkit.readme
 
 clean:
-	rm -rf build .venv .venv-latest output/.partial-* output/*/checkpoints
+	rm -rf build .venv .venv-latest .venv-site output/.partial-* output/*/checkpoints

@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 from latex2mathml.converter import convert
+from mkdocs.plugins import event_priority
 
 ROOT = Path(__file__).resolve().parents[2]
 README = {"index.md": "README.md", "index.ko.md": "README.ko.md"}
@@ -18,7 +19,9 @@ WORDS = {
     "en": {"source": "Source", "run": "To run it after `make setup`, or as it stands below:"},
     "ko": {"source": "소스 코드", "run": "`make setup` 뒤에 이렇게 실행한다. 코드는 아래에 그대로 실었다."},
 }
-FUNCTION = r"(<mi>(?:log|exp|sin|cos|max|min|tanh|det|diag)</mi>)(?!<mo[^>]*>(?:&#x00028;|\(|&#x0005B;))"  # no bracket follows
+UNPUBLISHED = shutil.ignore_patterns("checkpoints", "*.json", "*.csv", ".partial*")
+BRACKET = r"<mo[^>]*>(?:&#x00028;|&#x0005B;)"
+FUNCTION = rf"(<mi>(?:log|exp|sin|cos|tanh|det)</mi>)(?!{BRACKET})"
 
 
 def on_pre_build(config):
@@ -26,7 +29,7 @@ def on_pre_build(config):
     pages = Path(config.docs_dir)
     shutil.rmtree(pages)
     shutil.copytree(ROOT / "docs", pages, ignore=shutil.ignore_patterns("site"))
-    shutil.copytree(ROOT / "output", pages / "output", ignore=shutil.ignore_patterns("checkpoints", "*.json", ".partial*"))
+    shutil.copytree(ROOT / "output", pages / "output", ignore=UNPUBLISHED)
     for page, readme in README.items():
         shutil.copyfile(ROOT / readme, pages / page)
     for part in ("extra.css", "iframe-worker.js"):
@@ -41,6 +44,7 @@ def on_page_markdown(markdown, page, config, files):
     if (ROOT / "src" / f"{lesson}.py").is_file():
         markdown += source(lesson, WORDS[language])
     markdown = re.sub(r"^\[(?:한국어|English)\]\([^)]*\)\n", "", markdown, flags=re.M)  # each page has a switch
+    markdown = re.sub(r"\[([^\]]*)\]\((?:\.\./)?tests/[^)]*\)", r"\1", markdown)  # the site does not show the tests
     markdown = re.sub(r"(\]\()(?:\.\./)?(?:docs/)?([^):]*\))", link, markdown)
     return re.sub(r"\$`(.+?)`\$", r"$\1$", markdown)
 
@@ -83,9 +87,19 @@ def formula(match: re.Match) -> str:
     tex = html.unescape(match[2]).strip()
     display = "inline" if tex.startswith("\\(") else "block"
     tex = re.sub(r"\\[bB]igg?[lrm]?(?![a-z])", "", tex[2:-2])  # MathML's brackets grow by themselves
-    return re.sub(FUNCTION, r"\1<mspace width='0.17em'/>", convert(tex.strip(), display=display))
+    mathml = re.sub(FUNCTION, r"\1<mspace width='0.17em'/>", convert(tex.strip(), display=display))
+    return mathml.replace("<math ", '<math tabindex="0" ') if display == "block" else mathml  # scrolls by keyboard, too
 
 
 def on_post_page(output, page, config):
-    """Without the list of languages for search engines: the theme would ask a server for it, also from a folder."""
-    return re.sub(r'<link rel="alternate"[^>]*>', "", output)
+    """Without the list of languages, for which the theme would ask a server, and with a role that needs no name."""
+    output = re.sub(r'<link rel="alternate"[^>]*>', "", output)
+    return output.replace('data-md-component="search" role="dialog"', 'data-md-component="search" role="search"')
+
+
+@event_priority(-200)
+def on_post_build(config):
+    """The search of a page opened from a folder reads this script: write it when both languages are in the index."""
+    folder = Path(config.site_dir) / "search"
+    index = (folder / "search_index.json").read_text(encoding="utf-8")
+    (folder / "search_index.js").write_text(f"var __index = {index}", encoding="utf-8")
