@@ -71,7 +71,9 @@ class Config:
     data_dir: Path | None = None  # folder with real data; or the variable STUDY_DATA_DIR
     output_dir: Path = PUBLISHED  # where the pictures and the run card go
     resume: bool = False  # go on from the last checkpoint
-    distribute: Literal["none", "mirrored", "multi-worker"] = "none"  # train on several devices, or machines (README)
+    distribute: Literal["none", "mirrored", "multi-worker"] = (
+        "none"  # train on several devices, or machines (docs/reference.md)
+    )
 
     sampling_only: ClassVar[tuple[str, ...]] = ()  # fields that no training depends on: --resume may change them
 

@@ -22,8 +22,8 @@ WORDS = {
         "header": "| metric | value | expected |",
         "expected": "{} to {}",
         "run": "{data} · preset {preset} · seed {seed} · {seconds} s on {device}",
-        "overview": "| lesson | metric | value | expected | data | time |",
-        "time": "{:.0f} s, {}",
+        "overview": "| | lesson | measured | time |",
+        "time": "{:.0f} s",
         "real": "real",
         "embedded": "embedded",
         "synthetic": "synthetic",
@@ -32,8 +32,8 @@ WORDS = {
         "header": "| 지표 | 값 | 예상 범위 |",
         "expected": "{} ~ {}",
         "run": "{data} · 프리셋 {preset} · 시드 {seed} · {device}에서 {seconds}초",
-        "overview": "| 레슨 | 지표 | 값 | 예상 범위 | 데이터 | 시간 |",
-        "time": "{:.0f}초, {}",
+        "overview": "| | 레슨 | 측정값 | 시간 |",
+        "time": "{:.0f}초",
         "real": "실제",
         "embedded": "내장",
         "synthetic": "합성",
@@ -93,15 +93,21 @@ def table(card: dict, words: dict[str, str]) -> str:
     return "\n".join(["", words["header"], "|---|---|---|", *rows, "", run, ""])
 
 
-def overview(cards: dict[str, dict], words: dict[str, str], docs: str, suffix: str) -> str:
-    """One line per lesson: its first metric, its data, its seconds and its device."""
+def overview(cards: dict[str, dict], words: dict[str, str], suffix: str) -> str:
+    """One line per lesson: its headline picture, the title of its notes, its first metric, its seconds."""
     rows = []
     for name, card in cards.items():
-        first = next(iter(card["metrics"].items()))
-        link = f"[{name}]({docs}{name}{suffix})"
-        time = words["time"].format(card["seconds"]["total"], card["device"].split(":")[0])
-        rows.append(f"| {link} | {row(*first, words)} | {data_of(card, words)} | {time} |")
-    return "\n".join(["", words["overview"], "|---|---|---|---|---|---|", *rows, ""])
+        notes = f"docs/{name}{suffix}"
+        title = (REPOSITORY / notes).read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
+        metric, entry = next(iter(card["metrics"].items()))
+        cells = [
+            f"[![{name[:2]}](output/{name}.png)]({notes})",
+            f"[{title}]({notes})",
+            f"`{metric}` {measured(entry)}",
+            words["time"].format(card["seconds"]["total"]),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(["", words["overview"], "|---|---|---|---|", *rows, ""])
 
 
 def render(text: str, cards: dict[str, dict], korean: bool = False) -> str:
@@ -136,9 +142,7 @@ def render(text: str, cards: dict[str, dict], korean: bool = False) -> str:
     )
     text = re.sub(
         r"(<!-- overview -->).*?(<!-- /overview -->)",
-        lambda match: (
-            f"{match.group(1)}\n{overview(cards, words, 'docs/', '.ko.md' if korean else '.md')}\n{match.group(2)}"
-        ),
+        lambda match: f"{match.group(1)}\n{overview(cards, words, '.ko.md' if korean else '.md')}\n{match.group(2)}",
         text,
         flags=re.DOTALL,
     )
