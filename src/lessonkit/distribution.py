@@ -26,7 +26,7 @@ def strategy(kind: str, device: str) -> tf.distribute.Strategy:
     if kind == "multi-worker":
         if len(cluster().get("cluster", {}).get("worker", [])) < 2:
             raise StudyError(
-                "--distribute multi-worker needs TF_CONFIG with the addresses of two workers or more (docs/reference.md)"
+                "--distribute multi-worker needs TF_CONFIG to list two workers or more (see docs/reference.md)"
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.get_strategy()
