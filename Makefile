@@ -23,7 +23,7 @@ STAMPS = $(LESSONS:%=build/stamps/%)
 SHARED_CODE = $(shell find src/lessonkit -name '*.py')
 FLAGS = --preset $(PRESET) --data $(DATA) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: all lessons setup smoke test test-slow test-latest test-site kills data doctor notebooks site readme bench clean FORCE $(NUMBERS)
+.PHONY: all lessons setup smoke test test-slow test-latest test-site kills data doctor notebooks site site-weights readme bench clean FORCE $(NUMBERS)
 .DELETE_ON_ERROR:
 
 # A lesson that fails does not stop the others; it is named at the end, and make ends with status 2.
@@ -115,6 +115,10 @@ notebooks: .venv/installed
 site: .venv-site/installed
 	@mkdir -p build/pages
 	.venv-site/bin/mkdocs build --strict -q -f docs/site/mkdocs.yml
+
+# The networks of the live examples, anew, from the checkpoints of the lessons' last runs.
+site-weights: .venv/installed
+	@PYTHONPATH=src $(PYTHON_IN_VENV) docs/site/weights.py
 
 test-site: site
 	.venv-site/bin/python -m pytest -q -c /dev/null --confcutdir tests/site -p no:cacheprovider tests/site
