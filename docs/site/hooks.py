@@ -127,6 +127,8 @@ def on_page_content(content, page, config, files):
 def live(name: str, language: str, root: str) -> str:
     """The canvases and controls of a live example, and the scripts that it needs."""
     example = LIVE[name]
+    if not all((ROOT / "docs" / "live" / f"{weights}.js").is_file() for weights in example["scripts"]):
+        return ""  # until `make site-weights`
     files = ["engine", *example["scripts"], "examples"]
     scripts = "".join(f'<script src="{root}live/{file}.js"></script>' for file in files)
     form = example["form"].format(*example[language])
