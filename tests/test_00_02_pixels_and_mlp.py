@@ -144,6 +144,7 @@ def test_one_picture_is_refused_before_training(name, tmp_path, capsys):
     assert stop.value.code == 2 and "at least 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MLPS)
 @pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning:matplotlib")
 def test_few_pictures_are_enough(name, tmp_path):

@@ -205,6 +205,7 @@ def test_early_stopping_is_that_of_keras(losses, patience, expected):
     assert (callback.best_epoch + 1, epoch + 1) == expected
 
 
+@pytest.mark.slow
 def test_the_network_overfits_few_digits(model, examples):
     """From the same start, on the first digits only: training loss towards 0, validation loss up again."""
     images, labels = examples

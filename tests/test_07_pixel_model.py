@@ -179,6 +179,7 @@ def test_stochastic_keeps_the_mean_brightness():
     np.testing.assert_allclose(white[1:3], [64 / 255, 192 / 255], atol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["1", pytest.param("3", marks=pytest.mark.slow)])
 def test_few_digits_are_enough(tmp_path, limit):
     lesson.main(["--preset", "smoke", "--limit", limit, "--output-dir", str(tmp_path)])

@@ -124,6 +124,7 @@ def test_signal_to_noise_is_not_psnr(lesson):
     assert lesson.signal_to_noise(clean, 0) == np.inf
 
 
+@pytest.mark.slow
 def test_a_run_without_noise_leaves_a_card_that_is_json(lesson, tmp_path):
     lesson.main(["--preset", "smoke", "--limit", "50", "--noise", "0", "--output-dir", str(tmp_path)])
 

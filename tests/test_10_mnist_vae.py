@@ -309,6 +309,7 @@ def test_save_and_load_give_the_same_model(vae, images, tmp_path):
     first.fit(images, batch_size=16, verbose=0)  # the optimizer came along
 
 
+@pytest.mark.slow
 def test_same_seed_same_training(images):
     def trained():
         keras.utils.set_random_seed(7)
@@ -382,6 +383,7 @@ def test_a_class_that_is_missing_from_the_test_digits_is_replaced_by_the_next():
 # Few examples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, *(pytest.param(limit, marks=pytest.mark.slow) for limit in (3, 12))])
 def test_few_examples_are_enough(limit, tmp_path):
     lesson.main(["--preset", "smoke", "--limit", str(limit), "--output-dir", str(tmp_path)])

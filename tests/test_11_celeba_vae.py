@@ -111,6 +111,7 @@ def test_training_lowers_the_bound_and_touches_no_other_model(vae, faces):
     assert all(np.array_equal(*pair) for pair in zip(before, other.weights, strict=True))
 
 
+@pytest.mark.slow
 def test_a_given_scale_stays(faces):
     vae = lesson.build_vae(lesson.Config(latent_dim=6, width=4, pixel_scale=0.5))
     vae.compile(optimizer=keras.optimizers.Adam(1e-2))

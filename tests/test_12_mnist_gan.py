@@ -201,6 +201,7 @@ def test_threshold_is_where_the_loss_of_equal_pictures_is_least(label):
     assert games.tied_losses(gan.undecided)["discriminator_loss"] == pytest.approx(losses.min(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_same_seed_same_digits():
     images = []
     for seed in (1, 1, 2):
@@ -267,6 +268,7 @@ def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
     assert history.measured == resumed.measured and history.frame_steps == resumed.frame_steps == [0, 2, 4, 6]
 
 
+@pytest.mark.slow
 def test_resuming_with_another_number_of_steps_is_refused(tmp_path, capsys):
     """The rate decays over the planned steps, so another number of them is another training."""
     with pytest.raises(SystemExit):
@@ -284,6 +286,7 @@ def test_too_few_examples_are_refused_before_the_training(limit, tmp_path, capsy
     assert stop.value.code == 2 and "at least 10" in captured.err and "step 1" not in captured.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [10, pytest.param(12, marks=pytest.mark.slow)])
 def test_the_least_number_of_examples_works(limit, tmp_path):
     lesson.main(["--preset", "smoke", "--limit", str(limit), "--output-dir", str(tmp_path)])

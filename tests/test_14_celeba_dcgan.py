@@ -297,6 +297,7 @@ def test_rate_decays_to_zero_at_the_last_step():
 # Pictures
 
 
+@pytest.mark.slow
 def test_same_seed_same_faces():
     drawn = []
     for seed in (1, 1, 2):

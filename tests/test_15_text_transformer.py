@@ -488,6 +488,7 @@ def test_broken_archives_end_with_one_line(tmp_path, damage):
 # Few reviews, and short ones
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [3, pytest.param(40, marks=pytest.mark.slow)])
 def test_one_review_per_folder_is_enough(tmp_path, words):
     review = ("this is a film . " * words)[: 5 * words].encode()

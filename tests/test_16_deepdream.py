@@ -257,6 +257,7 @@ def test_no_tile_is_smaller_than_the_network_needs(side, tile, smallest):
     assert pieces.max() <= max(tile, 2 * smallest) or len(pieces) == 1 and side < 2 * smallest
 
 
+@pytest.mark.slow
 def test_the_suggested_tiles_leave_something_inside_the_border():
     """`--shift 0 --tile 128` on the first octave, 204 x 306: tiles of 102 pixels leave nothing inside the border."""
     keras.utils.set_random_seed(1)

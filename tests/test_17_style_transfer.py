@@ -285,6 +285,7 @@ def smoke(tmp_path, *flags):
     return read_card(tmp_path / "out", lesson.__name__)
 
 
+@pytest.mark.slow
 def test_a_readers_pictures_and_sgd(tmp_path):
     Image.new("RGBA", (90, 300), (200, 30, 30, 128)).save(tmp_path / "tall.png")
     Image.fromarray(np.tile(np.uint8([0, 255]), (50, 60))).save(tmp_path / "stripes.png")

@@ -72,6 +72,7 @@ def test_a_script_as_a_process(tmp_path):
     assert wrong.returncode == 2 and line.count("\n") == 1 and "/proc/x" in line
 
 
+@pytest.mark.slow
 def test_the_readers_configuration_changes_nothing(tmp_path):
     """A keras.json for another backend and other formats, and a terminal that knows only ASCII."""
     (tmp_path / "keras.json").write_text(
@@ -86,6 +87,7 @@ def test_the_readers_configuration_changes_nothing(tmp_path):
     assert theirs == ours
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_does_not_end_the_training(tmp_path):
     """`python src/01_keras_MLP_sequential_model.py | head -1`"""
     command = [
@@ -169,6 +171,7 @@ def test_a_quoted_tilde_is_the_home_folder(monkeypatch, tmp_path):
         parse(load_lesson(MLP), "--output-dir", "~no_such_user/x")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_metrics(tmp_path):
     cards = []
     for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):

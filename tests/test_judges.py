@@ -92,6 +92,7 @@ def test_other_data_need_another_judge(drawn, tmp_path, monkeypatch):
     assert trainings == [100, 101, 100]
 
 
+@pytest.mark.slow
 def test_judge_of_attributes(tmp_path):
     """Colour pictures with two attributes that may both be true: a red upper half, a green lower half."""
     random = np.random.default_rng(0)

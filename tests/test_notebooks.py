@@ -38,6 +38,7 @@ def test_a_notebook_shows_the_whole_notes_with_latex_and_working_links(script):
     assert text.index("## main") < text.index("## Traps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["04", *(pytest.param(number, marks=pytest.mark.slow) for number in ("03", "05"))])
 def test_a_notebook_runs_and_shows_its_pictures(number, tmp_path):
     script = next(path for path in LESSONS if path.stem.startswith(number))
