@@ -3,10 +3,10 @@
 import sys
 
 from lessonkit.config import Config, StudyError
-from lessonkit.datasets import celeba, cifar10, fashion_mnist, imdb, mnist, source
+from lessonkit.datasets import celeba, cifar10, fashion_mnist, imdb, mnist, source, translation
 
 DATA_SETS = (mnist, fashion_mnist, cifar10, imdb, celeba)  # the largest last
-SOURCES = [sys.modules[data.__module__].SOURCE for data in DATA_SETS]
+SOURCES = [*translation.SOURCES, *(sys.modules[data.__module__].SOURCE for data in DATA_SETS)]
 
 
 class Fetching:
