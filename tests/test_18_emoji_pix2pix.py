@@ -11,6 +11,12 @@ from PIL import Image, ImageDraw
 
 lesson = load_lesson("18_emoji_pix2pix")
 SMALL = dataclasses.replace(lesson.Config(), size=32, channels=(8, 8), patch_channels=(8,), batch_size=4, steps=6)
+SMALL = dataclasses.replace(SMALL, adversarial_steps=6, adversarial_rate=2e-3, discriminator_rate=2e-3)
+
+
+def game(settings=SMALL) -> lesson.Pix2Pix:
+    """Both networks, begun from a generator that nothing has trained."""
+    return lesson.Pix2Pix(settings, 1, start=lesson.build_generator(settings, 1))
 
 
 def pairs(count=4, seed=0) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +73,7 @@ def test_both_pictures_of_a_pair_are_mirrored_alike():
 
 
 def test_the_discriminator_sees_the_input():
-    model = lesson.Pix2Pix(SMALL, 1, adversarial=True)
+    model = game()
     (inputs, pictures), (others, _) = pairs(), pairs(seed=1)
     one, other = model.verdicts(inputs, pictures), model.verdicts(others, pictures)
     assert one.shape == (4, 16, 16) and np.abs(one - other).max() > 1e-3
@@ -96,7 +102,7 @@ def without_norm(layer):
 
 @pytest.fixture
 def model():
-    return lesson.Pix2Pix(SMALL, 1, adversarial=True)
+    return game()
 
 
 def test_a_picture_does_not_depend_on_its_batch_mates(model):
@@ -123,7 +129,7 @@ def test_dropout_only_when_it_is_asked_for(model):
 
 
 def test_each_step_moves_both_networks_in_their_own_directions(eager):
-    model = lesson.Pix2Pix(SMALL, 1, adversarial=True)
+    model = game()
     with_game = [model.train_step(*batch()) for _ in range(3)]
     assert set(with_game[0]) == {"l1", "generator_loss", "discriminator_loss"}
     assert float(with_game[-1]["l1"]) < float(with_game[0]["l1"])
@@ -134,7 +140,7 @@ def test_the_generators_loss_does_not_move_the_discriminator(eager):
     """The discriminator's update is that of its own loss alone, whatever lambda says to the generator."""
     weights = []
     for pixel_weight in (100, 0):
-        model = lesson.Pix2Pix(dataclasses.replace(SMALL, pixel_weight=pixel_weight), 1, adversarial=True)
+        model = game(dataclasses.replace(SMALL, pixel_weight=pixel_weight))
         before = [np.array(weight) for weight in model.discriminator.weights]
         model.train_step(*batch())
         weights.append([np.array(weight) for weight in model.discriminator.weights])
@@ -142,17 +148,32 @@ def test_the_generators_loss_does_not_move_the_discriminator(eager):
     assert all(np.allclose(one, other, atol=1e-6) for one, other in zip(*weights, strict=True))
 
 
-def test_l1_alone_has_no_game_and_begins_with_the_same_weights(eager):
-    alone, both = (lesson.Pix2Pix(SMALL, 1, adversarial=adversarial) for adversarial in (False, True))
-    assert all(
-        np.array_equal(one, other) for one, other in zip(alone.generator.weights, both.generator.weights, strict=True)
-    )
+def test_both_losses_go_on_from_the_weights_of_l1_alone(eager):
+    alone = lesson.Pix2Pix(SMALL, 1)
     assert set(alone.train_step(*batch())) == {"l1"} and len(alone.optimizers) == 1
+    both = lesson.Pix2Pix(SMALL, 1, start=alone.generator)
+    for network in (both.generator, both.averaged):
+        assert all(np.array_equal(*pair) for pair in zip(alone.generator.weights, network.weights, strict=True))
     assert lesson.build_generator(lesson.Config(), 1).count_params() == 341_276
 
 
+def test_an_average_of_the_weights_colours(eager):
+    model, (inputs, _) = game(dataclasses.replace(SMALL, average=0.9)), pairs()
+    before = model.generator.get_weights()
+    expected = [np.array(variable) for variable in model.generator.trainable_variables]
+    for _ in range(2):
+        model.train_step(*batch())
+        now = [np.array(variable) for variable in model.generator.trainable_variables]
+        expected = [0.9 * old + 0.1 * new for old, new in zip(expected, now, strict=True)]
+    for average, wanted in zip(model.averaged.trainable_variables, expected, strict=True):
+        assert np.array(average) == pytest.approx(wanted, abs=1e-6)
+    shown = model.colour(inputs)
+    model.generator.set_weights(before)
+    assert np.array_equal(model.colour(inputs), shown)
+
+
 def test_the_logged_l1_is_that_of_the_measure(eager):
-    model = lesson.Pix2Pix(dataclasses.replace(SMALL, dropout=0), 1, adversarial=False)
+    model = lesson.Pix2Pix(dataclasses.replace(SMALL, dropout=0), 1)
     inputs, targets = pairs()
     wanted = lesson.l1(model.colour(inputs), targets).mean()
     assert float(model.train_step(*batch())["l1"]) == pytest.approx(wanted, rel=1e-4)
@@ -175,7 +196,7 @@ def play(folder, *flags, interrupt_at=None) -> tuple:
     argv = ["--preset", "smoke", "--output-dir", str(folder), *flags]
     with lesson.lesson.run(lesson.__file__, lesson.Config, lesson.PRESETS, argv) as run:
         data = lesson.load(run)
-        model = lesson.Pix2Pix(run.config, 1, adversarial=True)
+        model = game(run.config)
         if interrupt_at:
             model.train_step = interrupting_pairs(model.train_step, interrupt_at)
         history = lesson.train(run, model, data, "adversarial")
