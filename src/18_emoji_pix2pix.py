@@ -396,8 +396,6 @@ def measure(run: lesson.Run, models: dict[str, Pix2Pix], data: datasets.Pairs) -
     backbone = backbones.load(run, "cifar10_convnet")
     real = patch_features(backbone, truth)
     wanted = colourfulness(truth)
-    metric("copy_l1", errors["copy"].mean())
-    metric("colourfulness_truth", wanted.mean())
     for name, suffix in zip(NAMES[1:3], ("", "_adversarial"), strict=True):
         pictures = results[name]
         metric(f"test_l1{suffix}", errors[name].mean())
@@ -405,6 +403,8 @@ def measure(run: lesson.Run, models: dict[str, Pix2Pix], data: datasets.Pairs) -
         metric(f"patch_fid{suffix}", judges.fid(real, patch_features(backbone, pictures)), "(patches, convnet of 06)")
         metric(f"colourfulness{suffix}", colourfulness(pictures).mean())
         metric(f"colourfulness_error{suffix}", np.abs(colourfulness(pictures) - wanted).mean())
+    metric("copy_l1", errors["copy"].mean())
+    metric("colourfulness_truth", wanted.mean())
     return results, errors
 
 
