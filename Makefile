@@ -2,7 +2,7 @@
 # make 08        run one lesson                             DATA_DIR=folder DEVICE=auto|cpu|gpu
 # make test      the tests; test-slow: the long ones, too   make smoke   a few steps of every lesson
 # make data      fetch every real data set now              make doctor  what is installed, and does the GPU compute?
-# make readme    write the numbers into the READMEs         make bench   side by side with the tutorials' forms
+# make readme    write the numbers into the READMEs         make bench   side by side with the tutorials' forms; PEERS=1: and PyTorch
 # make notebooks the lessons as notebooks            make site
 # make test-site the site in a real browser         make clean   remove what is not published
 #
@@ -14,6 +14,7 @@ DATA_DIR =
 DEVICE =
 JOBS = 2
 CUDA =
+PEERS =
 
 PYTHON_IN_VENV = .venv/bin/python
 KIT = PYTHONPATH=src $(PYTHON_IN_VENV) -m
@@ -105,8 +106,13 @@ data: .venv/installed
 doctor: .venv/installed
 	@$(KIT) lessonkit.doctor
 
-bench: .venv/installed
+bench: .venv/installed $(if $(PEERS),.venv-peers/installed)
 	@PYTHONPATH=src $(PYTHON_IN_VENV) tests/benchmarks
+
+.venv-peers/installed: tests/benchmarks/peers/requirements.txt .venv/installed
+	$(PYTHON_IN_VENV) -m venv .venv-peers
+	.venv-peers/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
 
 notebooks: .venv/installed
 	@$(KIT) lessonkit.notebooks
@@ -132,4 +138,4 @@ readme: .venv/installed
 	@$(KIT) lessonkit.readme
 
 clean:
-	rm -rf build .venv .venv-latest .venv-site output/.partial-* output/*/checkpoints
+	rm -rf build .venv .venv-latest .venv-site .venv-peers output/.partial-* output/*/checkpoints
