@@ -193,6 +193,7 @@ def test_l1_and_colourfulness():
 
 def play(folder, *flags, interrupt_at=None) -> tuple:
     """The adversarial training alone, without the figures: variables and history."""
+    flags = ["--adversarial-steps" if flag == "--steps" else flag for flag in flags]
     argv = ["--preset", "smoke", "--output-dir", str(folder), *flags]
     with lesson.lesson.run(lesson.__file__, lesson.Config, lesson.PRESETS, argv) as run:
         data = lesson.load(run)
