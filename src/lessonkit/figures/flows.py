@@ -77,21 +77,21 @@ def plane_frames(lines: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
     return animate(figure, draw, range(0, len(lines), 2))
 
 
-def bits(history, baselines: Mapping[str, float], final: float) -> Figure:
+def bits(history, baselines: Mapping[str, float], final: float, uncompressed: float = 8) -> Figure:
     """Bits per pixel by step of the training, and as horizontal lines what the baselines need.
 
     Args:
         history: of a training that logs "bits" and measures "test_bits"; baselines: of `lessonkit.bits`, by name.
+        uncompressed: bits of a pixel without any model.
     """
-    title = f"Bits per pixel of test pictures: {final:.2f} at the end (uncompressed: 8)"
+    title = f"Bits per pixel of test pictures: {final:.2f} at the end (uncompressed: {uncompressed:.3g})"
     figure, cell = subplots(width=8, height=4, title=title)
     cell.plot(history.epochs, history["bits"], color="#bbbbbb", linewidth=1, label="training batches")
     cell.plot(history.frame_steps, history.measured["test_bits"], marker=".", label="test pictures")
     values = [*baselines.values(), *history.measured["test_bits"]]
-    cell.set(xlabel="step", ylabel="bits per pixel", ylim=(min(values) - 0.2, min(max(values) + 0.2, 8.2)))
-    levels(
-        cell, {f"{name}: {baselines[key]:.2f}": baselines[key] for key, name in NAMES.items() if baselines[key] <= 8}
-    )
+    cell.set(xlabel="step", ylabel="bits per pixel", ylim=(min(values) - 0.2, min(max(values), uncompressed) + 0.2))
+    shown = {key: name for key, name in NAMES.items() if baselines[key] <= uncompressed}
+    levels(cell, {f"{name}: {baselines[key]:.2f}": baselines[key] for key, name in shown.items()})
     cell.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9)
     return figure
 
