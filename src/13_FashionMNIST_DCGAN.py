@@ -29,6 +29,7 @@ Source: Radford, Metz & Chintala, Unsupervised Representation Learning with DCGA
 import dataclasses
 import sys
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Annotated
 
 from lessonkit import config, datasets, figures, judges, latents, metrics, training
@@ -366,8 +367,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         measured = fixed_latents(run.config.samples, run.config, stream=2)
         untrained = gan.generate(measured)
         history = train(run, gan, data, judge)
+        begin = perf_counter()
         garments = gan.generate(measured)
+        seconds = perf_counter() - begin
         scores, real, fake, fid_untrained = measure(run, gan, data, judge, garments, untrained)
+        run.metric("seconds_per_1000_samples", 1_000 * seconds / len(garments), "s")
+        run.metric("parameters", gan.generator.count_params(), "")
+        run.keep_generated(garments)
         run.figure("samples", draw_samples(garments[:144], scores, fid_untrained), headline=True)
         run.figure("progress", generated.progress(history.frames, history.frame_steps, height=28))
         run.gif("training", history.frames)

@@ -5,6 +5,7 @@ import re
 
 from lessonkit import run as lesson
 
+import numpy as np
 import pytest
 from conftest import LESSONS, REAL_NAMES, load_lesson, read_card
 from matplotlib.text import Text
@@ -35,3 +36,7 @@ def test_smoke(name, tmp_path, device, monkeypatch):
         assert (tmp_path / file).stat().st_size > 0
     assert not list(tmp_path.glob(".partial*")), "nothing half-written stays behind"
     assert card["seconds"]["total"] < 120
+    if name in {family.lesson for family in load_lesson("28_FashionMNIST_families").KEPT}:
+        assert {"seconds_per_1000_samples", "parameters"} <= set(card["metrics"]), "lesson 28 compares them"
+        with np.load(tmp_path / name / "checkpoints" / "generated.npz") as kept:
+            assert kept["images"].shape[1:] == (28, 28) and kept["images"].dtype == np.uint8

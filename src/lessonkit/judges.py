@@ -21,7 +21,7 @@ import tensorflow as tf
 if typing.TYPE_CHECKING:
     from lessonkit.run import Run
 
-SEED = 7  # of the judge, whatever the run's: all runs on the same data have the same judge
+SEED = 7  # of the judge, whatever the run's: all runs on the same data have the same judge (lesson 28 has two more)
 FEATURES = 64
 STEPS, EPOCHS, BATCH_SIZE, RATE = 600, 30, 128, 3e-3  # whichever of the first two is reached sooner
 SHIFT = 4  # pixels; pictures with attributes are shifted and mirrored at random, so that the judge does not memorise
@@ -60,19 +60,21 @@ class Judge:
         return np.argmax(self.logits(images), axis=1)
 
 
-def judge(run: "Run", data: LabelledImages) -> Judge:
+def judge(run: "Run", data: LabelledImages, seed: int = SEED) -> Judge:
     """The judge of a data set: trained now, in some ten seconds, or taken from the last run's checkpoints.
 
     Args:
         data: images uint8 (n, height, width[, channels]); labels are class numbers (n,), or booleans (n, attributes)
             of which several may be true of one image. The judge is named after the data that were really used.
+        seed: of another judge than the usual one: how much does a score depend on its judge?
     """
-    name = f"judge of {data.name}"
+    name = f"judge of {data.name}" + (f" (seed {seed})" if seed != SEED else "")
     images, targets = data.train.images, data.train.labels
     seen = zlib.crc32(np.ascontiguousarray(targets), zlib.crc32(np.ascontiguousarray(images)))
-    settings = {"data": seen, "seed": SEED, "steps": STEPS, "epochs": EPOCHS, "batch": BATCH_SIZE, "rate": RATE}
-    saved = training.Checkpoint(run.checkpoints / "judge.npz", settings | {"shift": SHIFT})
-    model = build(images.shape[1:], targets)
+    settings = {"data": seen, "seed": seed, "steps": STEPS, "epochs": EPOCHS, "batch": BATCH_SIZE, "rate": RATE}
+    file = "judge.npz" if seed == SEED else f"judge_{seed}.npz"
+    saved = training.Checkpoint(run.checkpoints / file, settings | {"shift": SHIFT})
+    model = build(images.shape[1:], targets, seed)
     with run.part("judge"):
         try:
             trained = saved.restore(model.variables) is not None
@@ -80,7 +82,7 @@ def judge(run: "Run", data: LabelledImages) -> Judge:
             trained = False
         if not trained:
             run.say(f"training the {name} on {len(images):,} images")
-            fit(model, images, targets)
+            fit(model, images, targets, seed)
             saved.save(model.variables, {})
         logits = Judge(name, model, 0).logits(data.test.images)
         guesses = logits > 0 if targets.ndim == 2 else np.argmax(logits, axis=1)
@@ -95,10 +97,10 @@ def scaled(images: np.ndarray) -> np.ndarray:
     return images[..., None] if images.ndim == 3 else images
 
 
-def build(shape: tuple[int, ...], targets: np.ndarray) -> keras.Model:
+def build(shape: tuple[int, ...], targets: np.ndarray, seed: int = SEED) -> keras.Model:
     """Images -> [features, logits]; the convolutions halve the picture until at most 7 x 7 places are left."""
     layers = keras.layers
-    seeds = keras.random.SeedGenerator(SEED)
+    seeds = keras.random.SeedGenerator(seed)
 
     def initializer():
         return keras.initializers.HeNormal(seed=seeds)
@@ -128,19 +130,19 @@ def augmented(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.where(mirrored, moved[:, :, ::-1], moved), images.shape)
 
 
-def fit(model: keras.Model, images: np.ndarray, targets: np.ndarray) -> None:
+def fit(model: keras.Model, images: np.ndarray, targets: np.ndarray, seed: int = SEED) -> None:
     """Train with Adam, whose rate decays to zero along a cosine; images become floats batch by batch."""
     several = targets.ndim == 2
     loss = keras.losses.BinaryCrossentropy if several else keras.losses.SparseCategoricalCrossentropy
     classifier = keras.Model(model.input, model.outputs[1])
 
-    def transform(batch, labels, seed):
-        batch = augmented(batch, seed) if several else batch
+    def transform(batch, labels, batch_seed):
+        batch = augmented(batch, batch_seed) if several else batch
         return tf.cast(batch, tf.float32) / 255, labels
 
     pixels = images[..., None] if images.ndim == 3 else images
     arrays = pixels, targets.astype("float32" if several else "int32")
-    examples = training.Batches(arrays, BATCH_SIZE, SEED, transform, random=True)
+    examples = training.Batches(arrays, BATCH_SIZE, seed, transform, random=True)
     steps = min(STEPS, EPOCHS * examples.steps_per_epoch)
     classifier.compile(keras.optimizers.Adam(training.warm_up_cosine(RATE, steps)), loss(from_logits=True))
     classifier.fit(examples.dataset(), steps_per_epoch=steps, verbose=0)

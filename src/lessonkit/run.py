@@ -278,10 +278,16 @@ class Run:
         partial.replace(self.checkpoints / f"{name}.keras")
 
     def keep_generated(self, images: np.ndarray) -> None:
-        """Keep generated images (n, height, width) in [0, 1] as uint8 beside the checkpoints, for lesson 28."""
+        """Keep generated images (n, height, width) in [0, 1] as uint8 beside the checkpoints, for lesson 28.
+
+        `origin` in that file holds the settings and the data of this run, as they are in its card.
+        """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoints / f"generated.{os.getpid()}.partial.npz"
-        np.savez_compressed(partial, images=np.round(np.clip(images, 0, 1) * 255).astype(np.uint8))
+        origin = json.dumps({"config": command_line.as_json(self.config), "data": self.data})
+        np.savez_compressed(
+            partial, images=np.round(np.clip(images, 0, 1) * 255).astype(np.uint8), origin=np.array(origin)
+        )
         partial.replace(self.checkpoints / "generated.npz")
 
     def load_model(self, name: str) -> keras.Model:
