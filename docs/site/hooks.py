@@ -10,6 +10,7 @@ import shutil
 import textwrap
 from pathlib import Path
 
+import live
 from latex2mathml.converter import convert
 from mkdocs.plugins import event_priority
 
@@ -18,44 +19,6 @@ README = {"index.md": "README.md", "index.ko.md": "README.ko.md"}
 WORDS = {
     "en": {"source": "Source", "run": "To run it after `make setup`, or as it stands below:"},
     "ko": {"source": "소스 코드", "run": "`make setup` 뒤에 이렇게 실행한다. 코드는 아래에 그대로 실었다."},
-}
-LIVE = {
-    "plane": {
-        "en": (
-            "Touch, drag, or use the arrow keys: your browser decodes the point on the plane of latent codes. "
-            "The circles are one, two and three standard deviations of the prior.",
-            "plane of latent codes",
-            "the decoded digit",
-        ),
-        "ko": (
-            "누르거나 끌거나 화살표 키를 쓴다. 브라우저가 잠재 평면의 점을 바로 디코딩한다. "
-            "원은 사전 분포의 표준 편차 1, 2, 3배다.",
-            "잠재 평면",
-            "디코딩한 숫자",
-        ),
-        "form": """<canvas width="280" height="280" tabindex="0" role="application" aria-label="{1}"></canvas>
-<canvas width="280" height="280" role="img" aria-label="{2}"></canvas>
-<output></output>""",
-        "scripts": ("10",),
-    },
-    "walk": {
-        "en": (
-            "The slider moves along a great circle between two random latents. The generator runs in your browser.",
-            "position on the path",
-            "the generated garment",
-            "other latents",
-        ),
-        "ko": (
-            "슬라이더는 무작위 잠재 벡터 두 개를 잇는 대원을 따라 움직인다. 생성기는 이 브라우저에서 실행된다.",
-            "경로 위의 위치",
-            "생성된 옷",
-            "다른 잠재 벡터",
-        ),
-        "form": """<canvas width="280" height="280" role="img" aria-label="{2}"></canvas>
-<label>{1} <input type="range" min="0" max="100" value="0"></label>
-<button class="md-button">{3}</button>""",
-        "scripts": ("13",),
-    },
 }
 UNPUBLISHED = shutil.ignore_patterns("checkpoints", "*.json", "*.csv", ".partial*")
 BRACKET = r"<mo[^>]*>(?:&#x00028;|&#x0005B;)"
@@ -119,20 +82,9 @@ def on_page_content(content, page, config, files):
     """Formulas, which the Markdown extension leaves as TeX, become MathML; marks of live examples become examples."""
     language = "ko" if page.url.startswith("ko/") else "en"
     content = re.sub(
-        r"<!-- live: (\w+) -->", lambda match: live(match[1], language, "../" * page.url.count("/")), content
+        r"<!-- live: (\w+) -->", lambda match: live.example(match[1], language, "../" * page.url.count("/")), content
     )
     return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', formula, content, flags=re.S)
-
-
-def live(name: str, language: str, root: str) -> str:
-    """The canvases and controls of a live example, and the scripts that it needs."""
-    example = LIVE[name]
-    if not all((ROOT / "docs" / "live" / f"{weights}.js").is_file() for weights in example["scripts"]):
-        return ""  # until `make site-weights`
-    files = ["engine", *example["scripts"], "examples"]
-    scripts = "".join(f'<script src="{root}live/{file}.js"></script>' for file in files)
-    form = example["form"].format(*example[language])
-    return f'<div class="live" data-live="{name}">{form}<p>{example[language][0]}</p></div>{scripts}'
 
 
 def formula(match: re.Match) -> str:
