@@ -208,7 +208,7 @@ def play(folder, *flags, interrupt_at=None) -> tuple:
         patch.setattr(lesson.Trainer, "__init__", lambda self, given: trainers.append(self) or start(self, given))
         if interrupt_at:
             step = lesson.Trainer.train_step
-            broken = interrupting(lambda both: step.__get__(both[0])(both[1]), interrupt_at)
+            broken = interrupting(lambda both: step.__get__(both[0], type(both[0]))(both[1]), interrupt_at)
             patch.setattr(lesson.Trainer, "train_step", lambda trainer, batch: broken((trainer, batch)))
         _, history = lesson.train(run, levels, levels[:20], np.arange(0, 256, 32).astype(np.uint8))
         return [np.array(variable) for variable in trainers[0].variables], history

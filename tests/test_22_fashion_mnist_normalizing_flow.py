@@ -276,7 +276,7 @@ def play(folder, *flags, interrupt_at=None) -> tuple:
         data = lesson.datasets.fashion_mnist(run)
         if interrupt_at:
             step = lesson.Flow.train_step
-            broken = interrupting(lambda both: step.__get__(both[0])(both[1]), interrupt_at)
+            broken = interrupting(lambda both: step.__get__(both[0], type(both[0]))(both[1]), interrupt_at)
             patch.setattr(lesson.Flow, "train_step", lambda flow, images: broken((flow, images)))
         flow, history = lesson.train_pictures(run, data)
         return [np.array(variable) for variable in flow.variables], history
