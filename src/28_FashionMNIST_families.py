@@ -158,7 +158,7 @@ def read(run: lesson.Run, family: Family, count: int) -> Row:
         card = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         with np.load(folder / "checkpoints" / "generated.npz") as kept:
             images = kept["images"]
-            origin = json.loads(str(kept["origin"])) if "origin" in kept else card  # the first files did not say it
+            origin = json.loads(str(kept["origin"]))
         preset, data, values = card["preset"], card["data"][0], {k: v["value"] for k, v in card["metrics"].items()}
         same = all(origin[part] == card[part] for part in ("config", "data"))
         right = images.shape[1:] == (28, 28) and images.dtype == np.uint8 and len(images) >= count
