@@ -275,6 +275,7 @@ def test_without_them_emoji_stand_in_or_the_run_is_refused():
         (tar_of({"facades/train/1.jpg": jpeg("red", (16, 16))}), "not twice as wide as high"),
         (tar_of(FACADES)[:-200], "cannot be read"),
     ],
+    ids=["no archive", "no pictures", "no picture", "one picture", "cut off"],  # an archive's bytes hold the time
 )
 def test_broken_archives_are_named(tmp_path, content, complaint):
     (tmp_path / "facades.tar.gz").write_bytes(content)
