@@ -380,6 +380,7 @@ EXPECTED = {
     "fid_real": [(0.04, 0.08)],
 }
 EXPECTED |= {"fid_dcgan": [(0.6, 3)], "fid_wgan_gp": [(1.2, 2.6)], "fid_flow": [(5, 16)], "fid_vqvae": [(1, 3)]}
+EXPECTED |= {"fid_autoregressive": [(4, 12)]}
 EXPECTED |= {"fid_diffusion": [(1.5, 5)], "fid_flow_matching": [(0.5, 2.5)], "precision_real": [(0.82, 0.9)]}
 EXPECTED |= {"precision_vae": [(0.7, 0.92)], "recall_vae": [(0.05, 0.3)], "recall_real": [(0.82, 0.9)]}
 LEAST = 10  # examples: with fewer, hardly a score means anything
