@@ -255,6 +255,7 @@ def test_training_moves_the_models_own_encoder_and_decoder(vae, images, monkeypa
         np.testing.assert_array_equal(now, was)
 
 
+@pytest.mark.slow
 def test_loss_falls(vae, images):
     history = vae.fit(images, batch_size=12, epochs=12, verbose=0).history
     assert history["loss"][-1] < 0.6 * history["loss"][0]
@@ -294,6 +295,7 @@ def test_it_trains_in_graph_mode(vae, images):
     assert not any(eager) and 0 < len(eager) < 3, "traced, not run once more for each of three batches"
 
 
+@pytest.mark.slow
 def test_save_and_load_give_the_same_model(vae, images, tmp_path):
     vae.beta = 2.0
     vae.fit(images, batch_size=16, verbose=0)

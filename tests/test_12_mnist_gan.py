@@ -261,6 +261,7 @@ def play(folder, *flags, interrupt_at=None):
         return [np.array(variable) for variable in gan.variables], history
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_unbroken_one(tmp_path, capsys):
     history, resumed = check_resuming(play, tmp_path, capsys, epochs=[2, 4, 6], pause=False)
     for name, line in history.values.items():

@@ -174,6 +174,7 @@ def test_a_network_alone_gets_better(alone, monkeypatch):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_fit_trains_both(gan):
     """Through Keras: a compiled step, traced once and called more often."""
     generator, discriminator = values(gan.generator), values(gan.discriminator)
@@ -265,6 +266,7 @@ def test_gradient_penalty_is_part_of_every_sixteenth_step(monkeypatch):
     assert all(np.any(gradient) for gradient in tape.gradient(value, kernels))
 
 
+@pytest.mark.slow
 def test_averaged_generator():
     gan = new_gan(dataclasses.replace(SMALL, average=0.75))
     assert not any(changed(gan.generator, values(gan.averaged))), "both begin as one"

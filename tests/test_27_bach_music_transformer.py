@@ -212,6 +212,7 @@ def composer():
     return composer
 
 
+@pytest.mark.slow
 def test_the_cache_gives_the_logits_of_the_whole_piece_also_behind_the_end_of_the_window(composer):
     model = small_model()
     for eighths in (7, 20):

@@ -253,6 +253,7 @@ def test_a_failing_run_leaves_the_published_files(tmp_path, monkeypatch, capsys)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_files_that_a_run_no_longer_writes_are_removed(tmp_path):
     name = "00_CIFAR10_dataset_preprocessing"
     lesson = load_lesson(name)

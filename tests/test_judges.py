@@ -82,7 +82,7 @@ def test_other_settings_need_another_judge(setting, trained, drawn, monkeypatch)
 
 def test_other_data_need_another_judge(drawn, tmp_path, monkeypatch):
     trainings = []
-    monkeypatch.setattr(judges, "fit", lambda model, images, targets: trainings.append(len(images)))
+    monkeypatch.setattr(judges, "fit", lambda model, images, targets, seed: trainings.append(len(images)))
     run = FakeRun(tmp_path)
     for count in (100, 100, 101):
         judges.judge(run, labelled(drawn.train.first(count), drawn.test))
