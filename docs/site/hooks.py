@@ -20,7 +20,7 @@ WORDS = {
     "en": {"source": "Source", "run": "To run it after `make setup`, or as it stands below:"},
     "ko": {"source": "소스 코드", "run": "`make setup` 뒤에 이렇게 실행한다. 코드는 아래에 그대로 실었다."},
 }
-UNPUBLISHED = shutil.ignore_patterns("checkpoints", "*.json", "*.csv", ".partial*")
+UNPUBLISHED = shutil.ignore_patterns("checkpoints", "*.json", "metrics.csv", ".partial*")
 BRACKET = r"<mo[^>]*>(?:&#x00028;|&#x0005B;)"
 FUNCTION = rf"(<mi>(?:log|exp|sin|cos|tanh|det)</mi>)(?!{BRACKET})"
 
