@@ -325,7 +325,7 @@ def draw_samples(rows: list[Row], columns: int = 16) -> figures.Figure:
     figure, cell = figures.subplots(width=8, height=0.42 * len(shown) + 0.4, title=title)
     figures.show_image(cell, sheet)
     middles = (np.arange(len(shown)) + 0.5) * sheet.shape[0] / len(shown)
-    cell.set_yticks(middles, [f"{row.family.name}  {row.mean('fid'):.2g}" for row in shown])
+    cell.set_yticks(middles, [charts.named(row) for row in shown])
     cell.tick_params(length=0)
     return figure
 
@@ -339,11 +339,11 @@ def draw_quality(rows: list[Row], count: int) -> figures.Figure:
         if row.seconds:
             cell.scatter(row.seconds, fid, s=90, color=color, zorder=3)
             cell.errorbar(row.seconds, fid, row.spread("fid"), fmt="none", ecolor="black", elinewidth=0.8, zorder=4)
-            points[f"{row.family.name} {fid:.2g}"] = (row.seconds, fid, color)
+            points[charts.named(row)] = (row.seconds, fid, color)
         else:  # nothing was trained
             cell.axhline(fid, color=color, linestyle=":", linewidth=1.2)
             end = {"transform": cell.get_yaxis_transform(), "ha": "right", "va": "bottom"}
-            cell.text(1, fid, f"{row.family.name} {fid:.2g}", fontsize=9, color=color, **end)
+            cell.text(1, fid, charts.named(row), fontsize=9, color=color, **end)
     cell.set(xscale="log", yscale="log", xlabel="seconds of training (of its own run)", ylabel="FID: lower is better")
     cell.margins(0.12)
     charts.label(figure, cell, points)

@@ -21,6 +21,11 @@ def area(seconds: float) -> float:
     return max(140 * seconds**0.5, 12)
 
 
+def named(row) -> str:
+    """The name of a row's family, and its FID to two significant digits."""
+    return f"{row.family.name}  {row.mean('fid'):#.2g}".rstrip(".")
+
+
 def label(figure: Figure, cell, points: Mapping[str, tuple[float, float, str]]) -> None:
     """Write names beside dots, each where it covers least of other names, dots and error bars.
 
