@@ -427,9 +427,10 @@ def draw_between(flow: Flow, images: np.ndarray, columns: int = 11) -> figures.F
 # %% Measure
 
 # (low, high) of the default preset on real garments; where there are two, on drawn ones, too.
-EXPECTED = {"test_bits_per_pixel": [(3.1, 3.4)], "inverse_error": [(0, 1e-4)] * 2, "log_det_error": [(0, 1e-4)] * 2}
-EXPECTED |= {"fid": [(5, 16)], "precision": [(0.4, 0.8)], "recall": [(0.4, 0.8)], "classes_covered": [(9, 10)]}
-EXPECTED |= {"plane_integral": [(0.99, 1.01)] * 2, "bits_webp": [(3.7, 4)], "bits_gaussian_density": [(6.3, 6.6)]}
+EXPECTED = {"test_bits_per_pixel": [(3.1, 3.4), (2.9, 3.2)], "inverse_error": [(0, 1e-4)] * 2}
+EXPECTED |= {"log_det_error": [(0, 1e-4)] * 2, "fid": [(5, 16), (5, 15)], "precision": [(0.4, 0.8), (0.03, 0.2)]}
+EXPECTED |= {"recall": [(0.4, 0.8), (0.6, 0.9)], "classes_covered": [(9, 10)] * 2, "plane_integral": [(0.99, 1.01)] * 2}
+EXPECTED |= {"bits_webp": [(3.7, 4), (3.55, 3.75)], "bits_gaussian_density": [(6.3, 6.6), (5.6, 6)]}
 LEAST = 10  # examples: with fewer, hardly a score means anything
 
 

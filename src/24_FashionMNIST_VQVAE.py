@@ -399,11 +399,12 @@ def draw_temperatures(run: lesson.Run, vqvae: VQVAE, prior: Prior, data, judge: 
 
 # %% Measure
 
-# (low, high) of the default preset on real garments.
-EXPECTED = {"psnr": [(22.5, 23.4)], "psnr_over_jpeg": [(2.3, 3.3)], "psnr_over_jpeg_coded": [(3.5, 5.5)]}
-EXPECTED |= {"codebook_perplexity": [(170, 256)], "test_nats_per_code": [(3, 3.7)], "fid": [(1, 3)]}
-EXPECTED |= {"precision": [(0.6, 0.92)], "recall": [(0.45, 0.86)], "label_accuracy": [(0.76, 0.88)]}
-EXPECTED |= {"classes_covered": [(10, 10)], "judge_accuracy": [(0.86, 0.91)], "fid_reconstructions": [(0.35, 0.9)]}
+# (low, high) of the default preset on real garments; where there are two, on drawn ones, too.
+EXPECTED = {"psnr": [(22.5, 23.4), (24.7, 25.9)], "label_accuracy": [(0.76, 0.88), (0.86, 0.97)]}
+EXPECTED |= {"psnr_over_jpeg": [(2.3, 3.3), (3, 4.2)], "codebook_perplexity": [(170, 256)] * 2}
+EXPECTED |= {"precision": [(0.6, 0.92), (0.65, 0.9)], "psnr_over_jpeg_coded": [(3.5, 5.5)], "fid": [(1, 3), (2.5, 6)]}
+EXPECTED |= {"fid_reconstructions": [(0.35, 0.9)], "recall": [(0.45, 0.86), (0.3, 0.6)], "classes_covered": [(10, 10)]}
+EXPECTED |= {"test_nats_per_code": [(3, 3.7)], "judge_accuracy": [(0.86, 0.91)]}
 RIVALS = {"JPEG": (1, 3, 5, 6, 7, 8, 10, 15, 20), "WebP": (0, 1, 2, 3, 5, 10)}  # the qualities that are tried
 
 
@@ -480,9 +481,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         curves, sheets, rivals = lossy.compare(data.test.images, RIVALS, points)
         report(run, rivals, "dB")
         images, labels, scores = measure_samples(run, vqvae, prior, data, judge)
-        run.figure(
-            "samples", code_figures.samples(images, labels, data.class_names, scores, settings.codes), headline=True
-        )
+        sheet = code_figures.samples(images, labels, data.class_names, scores, settings.codes)
+        run.figure("samples", sheet, headline=True)
         run.figure("compression", code_figures.compression(data.test.images, pictures, *points["fixed length"], sheets))
         run.figure("rates", code_figures.rates(points, curves))
         run.figure("codebook", code_figures.codebook(codes, data.test.images, settings.codes))
