@@ -261,10 +261,7 @@ def train(run: lesson.Run, gan: DCGAN, data: datasets.LabelledImages, judge: jud
 
 def draw_samples(images: np.ndarray, scores: judges.Scores, untrained: float) -> figures.Figure:
     """The headline: garments (n, 28, 28) from random latents, none chosen, none left out."""
-    title = (
-        f"Generated garments, none chosen: FID {scores.fid:.2g} (test garments: {scores.fid_floor:.1g}, "
-        f"before training: {untrained:.0f})"
-    )
+    title = f"Generated garments, none chosen: {generated.quality(scores, 'garments', untrained)}"
     figure, cell = figures.subplots(width=8, height=4.9, title=title)
     figures.show_image(cell, figures.tile(images, columns=16, gap=1))
     return figure

@@ -344,7 +344,7 @@ def train_rival(run: lesson.Run, data: datasets.LabelledImages, judge: judges.Ju
 
 def draw_samples(images: np.ndarray, labels: np.ndarray, names, scores: judges.Scores) -> figures.Figure:
     """The headline: the first twelve garments of every class, none chosen."""
-    quality = f"FID {scores.fid:.2g} (test garments: {scores.fid_floor:.1g})"
+    quality = generated.quality(scores, "garments")
     title = f"Garments by class, none chosen: {quality}, {scores.label_accuracy:.0%} classified as asked for"
     return figures.image_grid([images[labels == label][:12] for label in range(CLASSES)], title, names, size=0.62)
 

@@ -477,7 +477,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         history = train(run, diffusion, data)
         images, scores = measure(run, diffusion, data, judge)
         steps = f"{settings.sampler.upper()} in {settings.sampling_steps} steps"
-        title = f"Garments by {steps}, none chosen: FID {scores.fid:.2g} (test garments: {scores.fid_floor:.1g})"
+        title = f"Garments by {steps}, none chosen: {generated.quality(scores, 'garments')}"
         run.figure("samples", sheet(images[:160], title), headline=True)
         run.figure("progress", generated.progress(history.frames, history.frame_steps, height=28))
         run.gif("training", history.frames)

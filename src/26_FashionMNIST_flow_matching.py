@@ -343,7 +343,7 @@ def plane_frames(moons: FlowMatching, count: int, classes: np.ndarray) -> np.nda
 def draw_samples(images: np.ndarray, labels: np.ndarray, names, scores: judges.Scores, settings: Config):
     """The headline: the first twelve garments of every class, none chosen."""
     evaluations = evaluations_of(settings.sampler, settings.sampling_steps) * (1 if settings.guidance in (0, 1) else 2)
-    quality = f"FID {scores.fid:.2g} (test garments: {scores.fid_floor:.1g})"
+    quality = generated.quality(scores, "garments")
     title = f"Garments by class, none chosen, in {evaluations} evaluations of the network each: {quality}"
     return figures.image_grid([images[labels == label][:12] for label in range(CLASSES)], title, names, size=0.62)
 

@@ -136,6 +136,11 @@ def test_without_graphviz_a_diagram_becomes_a_dot_file(tmp_path, monkeypatch):
     assert path.name == "model.dot" and "only_layer" in path.read_text() and not (tmp_path / "model.png").exists()
 
 
+def test_two_digits_keep_a_zero_and_need_no_exponent():
+    values = (0.05797, 0.9, 1.98, 9.96, 54.2, 99.6, 300.8)
+    assert [figures.two_digits(value) for value in values] == ["0.058", "0.90", "2.0", "10", "54", "100", "301"]
+
+
 HARD_NAMES = ["50$_off_$20.png", "$\\frac{1$", "사진.jpg", "写真_%s_{x}.png", "a\tb^_^.jpg"]
 
 

@@ -69,6 +69,11 @@ class Powers(ticker.LogFormatterSciNotation):
         return re.sub(r"\^\{(\S+)\}", lambda power: power[1].replace("−", "-").translate(SUPERSCRIPTS), formula)
 
 
+def two_digits(value: float) -> str:
+    """A positive number with at least two significant digits, and no exponent: 0.058, 2.0, 54, 123."""
+    return f"{value:.0f}" if value >= 99.5 else f"{value:#.2g}".rstrip(".")
+
+
 def make_drawable(figure: Figure) -> None:
     """Replace, in every text of a figure, what cannot be drawn: names of files and prompts come from outside."""
     for text in figure.findobj(Text):

@@ -1,6 +1,6 @@
 """Figures of discrete codes: compression beside JPEG and WebP, use of a codebook, sampling temperatures."""
 
-from lessonkit.figures import image_grid, levels, show_image, subplots, tile
+from lessonkit.figures import generated, image_grid, levels, show_image, subplots, tile, two_digits
 
 import numpy as np
 from scipy.special import entr
@@ -68,7 +68,8 @@ def curves(autoencoder: object, prior: object, marks: dict[str, float]):
 def temperatures(table: dict[float, object], images: dict[float, np.ndarray], labels: np.ndarray):
     """FID, precision, recall and label accuracy by temperature, over 20 garments of each."""
     best = min(table, key=lambda temperature: table[temperature].fid)
-    title = f"Temperature, diverse but less clear: FID of {len(labels):,} garments, {table[best].fid:.2g} at {best:g}"
+    fid = two_digits(table[best].fid)
+    title = f"Temperature, diverse but less clear: FID of {len(labels):,} garments, {fid} at {best:g}"
     figure, axes = subplots(2, 1, width=8, height=5, title=title, height_ratios=(1.3, 1))
     cell, second = axes[0], axes[0].twinx()
     for name, style in (("precision", "o-"), ("recall", "s--"), ("label_accuracy", "^:")):
@@ -89,7 +90,7 @@ def temperatures(table: dict[float, object], images: dict[float, np.ndarray], la
 
 def samples(images: np.ndarray, labels: np.ndarray, names, scores, count: int):
     """The first twelve garments of every class, none chosen; `count` is the size of the codebook."""
-    quality = f"FID {scores.fid:.2g} (test garments: {scores.fid_floor:.1g})"
+    quality = generated.quality(scores, "garments")
     title = f"Garments by class, none chosen, each generated as 49 codes out of {count}: {quality}"
     return image_grid([images[labels == label][:12] for label in range(10)], title, names, size=0.62)
 

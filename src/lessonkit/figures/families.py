@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lessonkit.figures import subplots
+from lessonkit.figures import subplots, two_digits
 
 import numpy as np
 from matplotlib.collections import LineCollection
@@ -23,7 +23,7 @@ def area(seconds: float) -> float:
 
 def named(row) -> str:
     """The name of a row's family, and its FID to two significant digits."""
-    return f"{row.family.name}  {row.mean('fid'):#.2g}".rstrip(".")
+    return f"{row.family.name}  {two_digits(row.mean('fid'))}"
 
 
 def label(figure: Figure, cell, points: Mapping[str, tuple[float, float, str]]) -> None:

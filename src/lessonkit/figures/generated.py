@@ -4,10 +4,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from lessonkit import metrics
-from lessonkit.figures import COLORS, image_grid, show_image, subplots, tile
+from lessonkit.figures import COLORS, image_grid, show_image, subplots, tile, two_digits
 
 import numpy as np
 from matplotlib.figure import Figure
+
+
+def quality(scores, things: str, untrained: float | None = None) -> str:
+    """The Fréchet distance for a title, with that of test images and, if given, that before the training."""
+    before = "" if untrained is None else f", before training: {untrained:.0f}"
+    return f"FID {two_digits(scores.fid)} (test {things}: {two_digits(scores.fid_floor)}{before})"
 
 
 def progress(frames: Sequence[np.ndarray], steps: Sequence[int], height: int, title: str = "") -> Figure:
@@ -64,11 +70,11 @@ def evaluations(table: Mapping[str, Mapping[int, float]], count: int, floor: flo
         count: images per point; floor: the FID of as many test images.
     """
     best = {name: min(values.values()) for name, values in table.items()}
-    title = f"What more evaluations are worth: FID of {count:,} {things}, {min(best.values()):.2g} at best"
+    title = f"What more evaluations are worth: FID of {count:,} {things}, {two_digits(min(best.values()))} at best"
     figure, cell = subplots(width=7.5, height=3.5, title=title)
     for (name, values), style in zip(table.items(), itertools.cycle(("o-", "s--", "^:")), strict=False):
-        cell.plot(list(values), list(values.values()), style, label=f"{name}: {best[name]:.2g} at best")
-    cell.axhline(floor, color="black", linestyle=":", linewidth=1, label=f"as many test {things}: {floor:.2g}")
+        cell.plot(list(values), list(values.values()), style, label=f"{name}: {two_digits(best[name])} at best")
+    cell.axhline(floor, color="black", linestyle=":", linewidth=1, label=f"as many test {things}: {two_digits(floor)}")
     ticks = sorted({number for values in table.values() for number in values})
     cell.set(
         xlabel=f"evaluations of the network per {things.removesuffix('s')}", ylabel="FID", xscale="log", yscale="log"
@@ -96,7 +102,8 @@ def guidance(table: Mapping[float, object], images: Mapping[float, np.ndarray], 
         table: judges.Scores by weight; images: (n, height, width) in [0, 1] by weight; count: images per score.
     """
     best = min(table, key=lambda weight: table[weight].fid)
-    title = f"Guidance, clearer but less diverse: FID of {count:,} {things}, {table[best].fid:.2g} at w = {best:g}"
+    fid = two_digits(table[best].fid)
+    title = f"Guidance, clearer but less diverse: FID of {count:,} {things}, {fid} at w = {best:g}"
     figure, axes = subplots(2, 1, width=8, height=5.2, title=title, height_ratios=(1.3, 1))
     cell, second = axes[0], axes[0].twinx()
     weights = list(table)
