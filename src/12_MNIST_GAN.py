@@ -298,8 +298,8 @@ def walk(gan: GAN, paths: int, corners: int, steps: int) -> np.ndarray:
 
 # %% Measure
 
-# (low, high) of the default preset on real digits, and on those of scikit-learn. Floors and `nearest_test` depend on the
-# data and the judge only.
+# (low, high) of the default preset on real digits, and on those of scikit-learn. Floors and `nearest_test` depend on
+# the data and the judge only.
 EXPECTED = {
     "fid": [(0.4, 3), (0.5, 3)],
     "fid_floor": [(0.1, 0.25), (1.5, 2.1)],
