@@ -145,9 +145,9 @@ def test_kills_at_random_moments(name, tmp_path, pytestconfig):
 
 
 def read_all(folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of all checkpoints of a run."""
-    arrays = {}
+    """The arrays of all checkpoints of a run, but for the settings: they say whether it was resumed."""
+    arrays, settings = {}, ("header", "origin")
     for path in (folder / "checkpoints").glob("*.npz"):
         with np.load(path) as file:
-            arrays |= {f"{path.stem}/{name}": file[name] for name in file.files if name != "header"}
+            arrays |= {f"{path.stem}/{name}": file[name] for name in file.files if name not in settings}
     return arrays
