@@ -141,6 +141,9 @@ def test_scores_rank_pictures(trained, drawn):
     assert good.precision > 0.6 and bad.precision < 0.1 and good.recall > 0.6 and bad.recall < 0.1
     assert good.count == 300 and good.classes_covered == 10 and bad.classes_covered <= 2
     assert good.label_accuracy is None and 0 < good.spreads["fid"] < good.fid
+    assert (good.fid_floor, good.kid_floor) == (bad.fid_floor, bad.kid_floor), "floors are those of test digits"
+    ones = judges.scores(judge, others[arrays["y_test"][300:600] == 1], drawn)
+    assert ones.precision > 0.6 > ones.recall + 0.1, "one class alone looks real, and covers little"
     copies = judges.scores(judge, drawn.train.images[:100], drawn)
     assert copies.nearest_generated < 1e-3 < copies.nearest_test, "copies are found"
     assert copies.fid == pytest.approx(0, abs=1e-3), "and a generator that memorises scores below the floor"
@@ -173,5 +176,6 @@ def test_report_hands_over_everything(trained, drawn):
 def test_kid_does_not_depend_on_the_length_of_features():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(2, 300, 64))
+    assert np.linalg.norm(judges.unit_length(x), axis=1) == pytest.approx(8), "so that the kernel is (cosine + 1)^3"
     assert judges.kid(x * random.uniform(0.1, 30, (300, 1)), y)[0] == pytest.approx(judges.kid(x, y)[0])
     assert judges.kid(x, y + 0.5)[0] > 10 * abs(judges.kid(x, y)[0])
