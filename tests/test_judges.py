@@ -45,9 +45,10 @@ def trained(drawn, tmp_path_factory):
     return run, judges.judge(run, drawn)
 
 
-def test_learns_and_says_so(trained):
+def test_learns_and_says_so(trained, drawn):
     run, judge = trained
     assert judge.accuracy > 0.75
+    assert judge.accuracy == pytest.approx(np.mean(judge.classes(drawn.test.images) == drawn.test.labels))
     assert judge.name == "judge of scikit-learn digits" == run.weights[0][0]
     assert f"{judge.accuracy:.1%}" in run.weights[0][1]
 
