@@ -269,7 +269,7 @@ def test_gradient_penalty_is_part_of_every_sixteenth_step(monkeypatch):
 def test_averaged_generator():
     gan = new_gan(dataclasses.replace(SMALL, average=0.75, gradient_penalty=0.0))
     assert not any(changed(gan.generator, values(gan.averaged))), "both begin as one"
-    for step in (0, 39):  # the weight of the past grows: 1/10, 2/11, ... until it is 0.75
+    for step in (0, 1, 39):  # the weight of the past grows: 1/10, 2/11, ... until it is 0.75
         before = values(gan.averaged)
         gan.optimizer.iterations.assign(step)
         gan.train_step(pictures())
