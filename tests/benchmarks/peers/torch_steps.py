@@ -139,7 +139,7 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """Lesson 25's network: blocks of 2 x 2 pixels, two residual blocks at 14, 7, 4 with 16, 32, 48 channels."""
+    """Lesson 25's network: blocks of 2 x 2 pixels, a residual block at 14, 7, 4 with 16, 32, 48 channels."""
 
     channels = (16, 32, 48)
 
@@ -149,14 +149,12 @@ class UNet(nn.Module):
         self.enter, self.down, self.up, seen = nn.Conv2d(4, 16, 3, padding=1), nn.ModuleList(), nn.ModuleList(), []
         hidden = 16
         for channels in self.channels:
-            for _ in range(2):
-                self.down.append(Block(hidden, channels))
-                hidden = channels
-                seen.append(channels)
+            self.down.append(Block(hidden, channels))
+            hidden = channels
+            seen.append(channels)
         for channels in reversed(self.channels):
-            for _ in range(2):
-                self.up.append(Block(hidden + seen.pop(), channels))
-                hidden = channels
+            self.up.append(Block(hidden + seen.pop(), channels))
+            hidden = channels
         self.norm, self.leave = nn.GroupNorm(4, hidden), nn.Conv2d(hidden, 4, 3, padding=1)
         self.register_buffer("frequencies", torch.logspace(0, 2, 16))
 
@@ -165,7 +163,7 @@ class UNet(nn.Module):
         condition = self.embedding(torch.cat([angles.sin(), angles.cos()], dim=1))
         hidden, skips = self.enter(functional.pixel_unshuffle(points, 2)), []
         for number, block in enumerate(self.down):
-            if number in (2, 4):
+            if number:
                 hidden = functional.avg_pool2d(hidden, 2, ceil_mode=True, count_include_pad=False)
             hidden = block(hidden, condition)
             skips.append(hidden)
