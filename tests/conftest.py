@@ -18,6 +18,7 @@ from lessonkit.datasets.embedded import digits, garments, objects
 import matplotlib
 import numpy as np
 import pytest
+import tensorflow as tf
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Names of data sets as words of a text, not as parts of a file's name.
@@ -56,11 +57,11 @@ def interrupting(function: Callable, at: int) -> Callable:
     """The same function, but Ctrl-C comes with its call number `at`."""
     calls = []
 
-    def call(argument):
+    def call(*arguments):
         calls.append(None)
         if len(calls) == at:
             signal.raise_signal(signal.SIGINT)
-        return function(argument)
+        return function(*arguments)
 
     return call
 
@@ -105,6 +106,14 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture
 def device(request) -> str:
     return request.config.getoption("--device")
+
+
+@pytest.fixture
+def eager():
+    """Run every tf.function operation by operation, so that a test can look inside."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -37,14 +37,6 @@ def gan():
     return new_gan()
 
 
-@pytest.fixture
-def eager():
-    """Run the step operation by operation, so that a test can look inside."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def values(model):
     return [np.array(variable) for variable in model.weights]
 

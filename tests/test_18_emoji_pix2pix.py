@@ -29,13 +29,6 @@ def batch(count=4) -> tuple:
     return tuple(lesson.scaled(images) for images in pairs(count))
 
 
-@pytest.fixture
-def eager():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def test_losses_of_a_guess_and_of_certainty():
     guess, sure = np.zeros((2, 4, 4, 1), "float32"), np.full((2, 4, 4, 1), 9, "float32")
     assert float(lesson.discriminator_loss(guess, guess)) == pytest.approx(np.log(2))

@@ -27,14 +27,6 @@ def untouched():
     return new_gan()
 
 
-@pytest.fixture
-def eager():
-    """Run the steps operation by operation, so that a test can look inside."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def examples(count=12, seed=0):
     """Pictures (count, 28, 28, 1) in [-1, 1] and class numbers (count,)."""
     images = np.random.default_rng(seed).uniform(-1, 1, (count, 28, 28, 1)).astype("float32")

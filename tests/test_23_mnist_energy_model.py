@@ -19,13 +19,6 @@ def random():
     return np.random.default_rng(0)
 
 
-@pytest.fixture
-def eager():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def made(**changes) -> lesson.EnergyModel:
     return lesson.EnergyModel(dataclasses.replace(SMALL, **changes))
 
@@ -236,14 +229,6 @@ def test_strange_pictures_are_what_they_are_called(random):
     assert np.array_equal(kinds["two halves"][2, :, 7:], digits[2, :, 7:])
     assert np.array_equal(kinds["two halves"][2, :, :7], digits[1, :, :7])
     assert np.all(kinds["black"] == -1)
-
-
-@pytest.mark.parametrize("flags", [("--reborn", "1.5"), ("--widths", "1", "2"), ("--walk", "3"), ("--penalty", "-1")])
-def test_wrong_flags_end_with_one_line(flags, capsys, tmp_path):
-    with pytest.raises(SystemExit) as stop:
-        lesson.main(["--preset", "smoke", "--output-dir", str(tmp_path), *flags])
-    assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
-    assert not list(tmp_path.iterdir())
 
 
 def test_same_seed_same_training(random, eager):

@@ -243,13 +243,6 @@ def play(folder, *flags, autoencoder=None, prior=None):
         return before, after, [np.array(variable) for variable in model.variables], history
 
 
-@pytest.fixture
-def eager():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.filterwarnings("ignore:Even though the")  # eager functions, but not in tf.data
 def test_the_prior_is_trained_on_the_codes_of_the_frozen_encoder(eager, tmp_path, monkeypatch):
     monkeypatch.setattr(lesson.Prior, "generate", lambda self, labels, *_: np.zeros((len(labels), 49), "int32"))

@@ -18,13 +18,6 @@ SMALL = dataclasses.replace(lesson.Config(), channels=(8,), blocks=1, batch_size
 COSINE = lesson.alpha_bars(1_000, "cosine")
 
 
-@pytest.fixture
-def eager():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def examples(count=8, seed=0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, (count, 28, 28, 1)).astype("float32")
 

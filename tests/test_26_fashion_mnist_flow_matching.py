@@ -17,13 +17,6 @@ lesson = load_lesson("26_FashionMNIST_flow_matching")
 SMALL = dataclasses.replace(lesson.Config(), channels=(8, 8), blocks=1, batch_size=8, steps=6)
 
 
-@pytest.fixture
-def eager():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def examples(count=8, seed=0) -> tuple:
     random = np.random.default_rng(seed)
     images = random.uniform(-1, 1, (count, 28, 28, 1)).astype("float32")

@@ -85,6 +85,20 @@ FLAGS = [
     ("17", ["--height", "20"], "--height must be between 48 and"),
     ("17", ["--data", "embedded", "--backbone", "vgg19", "--weights", "/nowhere"], "/nowhere: no such file of weights"),
     ("17", ["--data", "embedded", "--backbone", "squeezenet", "--weights", __file__], "cannot be read"),
+    ("21", ["--levels", "1"], "--levels must be between 2 and"),
+    ("21", ["--given-rows", "28"], "--given-rows must be between 0 and 27"),
+    ("21", ["--temperature", "0"], "--temperature must be between 0.01 and"),
+    ("22", ["--couplings", "1", "2"], "--couplings"),
+    ("22", ["--couplings", "1", "2", "0"], "--couplings must be"),
+    ("22", ["--temperature", "3"], "--temperature must be between 0 and 2"),
+    ("23", ["--reborn", "1.5"], "--reborn must be"),
+    ("23", ["--widths", "1", "2"], "--widths"),
+    ("23", ["--walk", "3"], "--walk must be between 12 and"),
+    ("23", ["--penalty", "-1"], "--penalty must be between 0 and 10"),
+    ("25", ["--sampler", "heun"], "--sampler"),
+    ("25", ["--times", "1"], "--times must be between 2 and"),
+    ("26", ["--guidance", "-1"], "--guidance must be between 0 and 20"),
+    ("26", ["--sampling-steps", "0"], "--sampling-steps must be at least 1"),
 ]
 
 
