@@ -221,12 +221,12 @@ class PixelCNN(keras.Model):
         Returns (per layer what it passes to the horizontal stack (batch, size, 2 width), the new `kept`).
         """
         place = self.row_place[row] + self.column_place
-        hidden = gate(self.gated[0].vertical.next(above) + place)
-        passed, now = [self.gated[0].across(hidden)[:, 0]], []
+        hidden = gate(self.gated[0].vertical.next(above) + place)  # (batch, 1, size, width)
+        passed, now = [self.gated[0].across(hidden[:, 0])], []
         for layer, before in zip(self.gated[1:], kept, strict=True):
             now.append(hidden)
             hidden = gate(layer.vertical.next(ops.concatenate([before, hidden], axis=1)))
-            passed.append(layer.across(hidden)[:, 0])
+            passed.append(layer.across(hidden[:, 0]))
         return passed, now
 
     def next_pixel(self, left, kept, passed):
