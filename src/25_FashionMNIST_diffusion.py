@@ -53,7 +53,7 @@ from keras import layers, ops
 class Config(config.Config):
     """A small U-Net, for a CPU. `full` has the width and the steps that a GPU has time for."""
 
-    steps: config.Count = 6_500
+    steps: config.Count = 6_000
     batch_size: config.Count = 64  # twice as many steps of half the size learn more in the same time
     learning_rate: config.Rate = 2e-3  # at the start; it decays to zero along a cosine
     channels: tuple[config.Count, ...] = (16, 32, 48)  # of the U-Net at 14 x 14, 7 x 7, 4 x 4
@@ -62,13 +62,13 @@ class Config(config.Config):
     schedule: Literal["cosine", "linear"] = "cosine"  # of alpha_bar; linear: the betas of Ho et al.
     prediction: Literal["x", "v", "epsilon"] = "x"  # what the network answers: the picture, v, or the noise (DDPM)
     average: Annotated[float, config.Range(0, 0.9999)] = 0.999  # decay of the average of the weights, which samples
-    sample_every: config.Count = 500  # steps from one picture of the same noise, and one checkpoint, to the next
+    sample_every: config.Count = 600  # steps from one picture of the same noise, and one checkpoint, to the next
     distribute: config.Alone = "none"  # a loop of its own
     # Below: what concerns the sampling alone. With --resume a finished training goes straight to it.
     sampler: Literal["ddpm", "ddim"] = "ddim"
     eta: config.Fraction = 0.0  # of DDIM: 0 draws nothing on the way, 1 draws as much as DDPM
     sampling_steps: config.Count = 40  # evaluations of the network per garment
-    ancestral_steps: config.Count = 1_000  # of the hundred garments by DDPM, without shortcuts
+    ancestral_steps: config.Count = 1_000  # of sixty garments by DDPM, without shortcuts
     resamplings: config.Count = 5  # inpainting: so often is every step taken
     curve: tuple[config.Count, ...] = (5, 10, 20, 50)  # numbers of steps that both samplers are measured at
     samples: Annotated[int, config.Range(20, 60_000)] = 10_000  # garments generated for the scores
@@ -358,13 +358,13 @@ def sheet(images: np.ndarray, title: str) -> figures.Figure:
 
 
 def ancestral(diffusion: Diffusion) -> list[tuple]:
-    """(time, x_t, the estimate of x_0 that led there) of 100 garments by DDPM, at the start and some 32 later times."""
+    """(time, x_t, the estimate of x_0 that led there) of 60 garments by DDPM, at the start and some 32 later times."""
     settings = diffusion.settings
     times, seeds = spaced(settings.times, settings.ancestral_steps), keras.random.SeedGenerator(settings.seed)
-    begin, every = ops.convert_to_tensor(fixed_noise(100, settings.seed)), max(1, (len(times) - 1) // 32)
+    begin, every = ops.convert_to_tensor(fixed_noise(60, settings.seed)), max(1, (len(times) - 1) // 32)
     kept = [(settings.times, begin, diffusion.denoise(begin, settings.times))]
     steps = reverse(diffusion.denoise, diffusion.alpha_bar, times, begin, ddpm, seeds)
-    for place, state in enumerate(training.progress(steps, len(times) - 1, "100 garments by DDPM")):
+    for place, state in enumerate(training.progress(steps, len(times) - 1, "60 garments by DDPM")):
         if (len(times) - 2 - place) % every == 0:  # the last one is among them
             kept.append(state)
     return [(time, unscaled(points), unscaled(clean)) for time, points, clean in kept]
