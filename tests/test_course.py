@@ -77,6 +77,20 @@ def test_a_lesson_that_fails_is_named_and_the_others_still_run(small_repository,
     assert mended.returncode == 0 and mended.stdout.count("running") == 1
 
 
+@pytest.mark.parametrize("jobs", ["-j1", "-j2"])
+def test_lesson_28_runs_after_what_it_reads_and_without_what_failed(small_repository, jobs):
+    for name in ("20_reads", "28_FashionMNIST_families"):
+        (small_repository / "src" / f"{name}.py").write_text(LESSON.format(name=name, value=1.5))
+    (small_repository / "broken" / "20_reads").touch()
+    done = make(small_repository, jobs)
+    assert done.returncode == 2 and "make all: 20_reads failed" in done.stderr
+    assert done.stdout.count("running 28_FashionMNIST_families") == 1 and "28_FashionMNIST_families" not in done.stderr
+    (small_repository / "broken" / "20_reads").unlink()
+    mended = make(small_repository, jobs)
+    assert mended.returncode == 0
+    assert mended.stdout.index("running 20_reads") < mended.stdout.index("running 28_FashionMNIST_families")
+
+
 def test_time_left_follows_the_pace_of_this_machine():
     seconds = {"a": 20.0, "b": 60.0, "c": 100.0}  # a and b were renewed by this run, c is of an earlier one
     begun = {"a": 10.0, "b": 30.0, "c": 100.0}
