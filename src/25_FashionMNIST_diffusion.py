@@ -53,7 +53,7 @@ from keras import layers, ops
 class Config(config.Config):
     """A small U-Net, for a CPU. `full` has the width and the steps that a GPU has time for."""
 
-    steps: config.Count = 6_000
+    steps: config.Count = 5_500
     batch_size: config.Count = 64  # twice as many steps of half the size learn more in the same time
     learning_rate: config.Rate = 2e-3  # at the start; it decays to zero along a cosine
     channels: tuple[config.Count, ...] = (16, 32, 48)  # of the U-Net at 14 x 14, 7 x 7, 4 x 4
@@ -62,7 +62,7 @@ class Config(config.Config):
     schedule: Literal["cosine", "linear"] = "cosine"  # of alpha_bar; linear: the betas of Ho et al.
     prediction: Literal["x", "v", "epsilon"] = "x"  # what the network answers: the picture, v, or the noise (DDPM)
     average: Annotated[float, config.Range(0, 0.9999)] = 0.999  # decay of the average of the weights, which samples
-    sample_every: config.Count = 600  # steps from one picture of the same noise, and one checkpoint, to the next
+    sample_every: config.Count = 550  # steps from one picture of the same noise, and one checkpoint, to the next
     distribute: config.Alone = "none"  # a loop of its own
     # Below: what concerns the sampling alone. With --resume a finished training goes straight to it.
     sampler: Literal["ddpm", "ddim"] = "ddim"
