@@ -63,9 +63,9 @@ class Config(config.Config):
     device: config.Device = "cpu"  # small matrices: no work for a GPU
     # Below: what concerns the sampling alone. With --resume a finished training goes straight to it.
     temperature: Annotated[float, config.Range(0.01, 10)] = 1.0
-    nucleus: Annotated[float, config.Range(0.01, 1)] = 0.85  # the unlikely tokens, 15 % together, are not drawn
+    nucleus: Annotated[float, config.Range(0.01, 1)] = 0.8  # the unlikely tokens, 20 % together, are not drawn
     bars: Annotated[int, config.Range(1, 64)] = 16  # of the chorale that is written
-    pieces: Annotated[int, config.Range(2, 1000)] = 100  # generated for the statistics
+    pieces: Annotated[int, config.Range(2, 1000)] = 200  # generated for the statistics
     candidates: config.Count = 64  # harmonies of the melody; the most likely of them is written
     melody: Path | None = None  # MusicXML or MIDI file to harmonise; else the melody of a test chorale
 
