@@ -16,7 +16,7 @@ classifies only about half of the photographs correctly, and why the convolution
 What you will see: pictures, hidden activations and probabilities in the forward pass, the model diagram, loss and
 accuracy by epoch on training and validation pictures, predictions beside the truth, and the confusion matrix.
 
-Run:    python src/01_keras_MLP_sequential_model.py       about a minute on two CPU cores
+Run:    python src/01_keras_MLP_sequential_model.py       about half a minute on two CPU cores
 Makes:  output/01_keras_MLP_sequential_model.png and output/01_keras_MLP_sequential_model/
 Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009 (the data);
         Kingma & Ba, Adam: A Method for Stochastic Optimization, arXiv:1412.6980 (the optimizer)

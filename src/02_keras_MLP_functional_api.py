@@ -15,7 +15,7 @@ compares them). A graph of layers can do what a list cannot:
 What you will see: pictures with two answers each and the hidden activations that both are computed from; the diagrams
 of the plain and of the two-output model; curves; and how the hidden units respond to each class.
 
-Run:    python src/02_keras_MLP_functional_api.py       about a minute on two CPU cores
+Run:    python src/02_keras_MLP_functional_api.py       about half a minute on two CPU cores
 Makes:  output/02_keras_MLP_functional_api.png and output/02_keras_MLP_functional_api/
 Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009 (the data);
         Alain & Bengio, Understanding intermediate layers using linear classifier probes, arXiv:1610.01644

@@ -18,7 +18,7 @@ network overfits, and early stopping chooses the epoch before it does.
 You will see: the test digits with the highest loss, curves drawn where they belong, four optimizers from the same
 start, overfitting and early stopping, the confusion matrix, and what training changed in the first layer.
 
-Run:    python src/05_MNIST_layers_and_training.py       about 30 seconds on two CPU cores
+Run:    python src/05_MNIST_layers_and_training.py       about 15 seconds on two CPU cores
 Makes:  output/05_MNIST_layers_and_training.png and output/05_MNIST_layers_and_training/
 Source: Chollet, Deep Learning with Python, 2nd edition, 2021, chapters 3 and 7 (the settings);
         LeCun, Bottou, Bengio & Haffner, Gradient-based learning applied to document recognition, 1998 (the data)

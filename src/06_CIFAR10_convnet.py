@@ -16,7 +16,7 @@ You will see: the 32 filters of the first layer; pictures optimised from noise t
 class, beside the test pictures with the largest activations; curves; the confusion matrix. The trained weights are
 kept, rounded to float16: later lessons use the network as a feature extractor where ImageNet's cannot be had.
 
-Run:    python src/06_CIFAR10_convnet.py       about 4 minutes on two CPU cores (25,000 pictures), 7 with all 50,000
+Run:    python src/06_CIFAR10_convnet.py       about 3 minutes on two CPU cores (25,000 pictures), 6 with all 50,000
 Makes:  output/06_CIFAR10_convnet.png and output/06_CIFAR10_convnet/ (with weights.npz and model.json)
 Source: Simonyan & Zisserman, Very Deep Convolutional Networks, arXiv:1409.1556 (the kind of network);
         Ioffe & Szegedy, Batch Normalization, arXiv:1502.03167; Smith & Topin, Super-Convergence, arXiv:1708.07120;

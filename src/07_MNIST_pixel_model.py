@@ -16,7 +16,7 @@ You will see: mean images, samples and real digits per class; how probable the m
 their own samples; the weights of a counted and of a trained classifier; how well both are calibrated; the confusion
 matrix.
 
-Run:    python src/07_MNIST_pixel_model.py       about 15 seconds on two CPU cores
+Run:    python src/07_MNIST_pixel_model.py       about ten seconds on two CPU cores
 Makes:  output/07_MNIST_pixel_model.png and output/07_MNIST_pixel_model/
 Source: Ng & Jordan, On Discriminative vs. Generative Classifiers, NIPS 2001; Foster, Generative Deep Learning, 2nd
         edition, 2023, chapter 1; LeCun, Bottou, Bengio & Haffner, Gradient-based learning applied to document

@@ -12,7 +12,7 @@ You will see: reconstructions, codes, the error against the code size beside tha
 random codes. Most of these are no digits: nothing in the loss says how codes should be distributed. Lesson 10 (VAE)
 adds a term that does: it regularises the posterior q(z | x), the distribution of a picture's code, towards a prior.
 
-Run:    python src/08_MNIST_autoencoder.py       about 90 seconds on two CPU cores
+Run:    python src/08_MNIST_autoencoder.py       about a minute on two CPU cores
 Makes:  output/08_MNIST_autoencoder.png and output/08_MNIST_autoencoder/
 Source: Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 313 (2006);
         Bourlard & Kamp, Auto-association by multilayer perceptrons and SVD, Biological Cybernetics 59 (1988)

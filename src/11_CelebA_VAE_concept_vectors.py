@@ -21,7 +21,7 @@ rest. The lesson measures for which attributes that is true.
 
 What you will see: faces that gain and lose attributes; what linear probes find in them; a morph; samples.
 
-Run:    python src/11_CelebA_VAE_concept_vectors.py      about two minutes on two CPU cores
+Run:    python src/11_CelebA_VAE_concept_vectors.py      about three minutes on two CPU cores
 Makes:  output/11_CelebA_VAE_concept_vectors.png and output/11_CelebA_VAE_concept_vectors/
 Source: Larsen et al., Autoencoding beyond pixels using a learned similarity metric, arXiv:1512.09300 (the arithmetic);
         Rybkin, Daniilidis & Levine, Simple and Effective VAE Training with Calibrated Decoders, arXiv:2006.13202 (s);

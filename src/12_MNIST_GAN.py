@@ -20,7 +20,7 @@ collapse), and whether they are copies of training digits.
 What you will see: digits that form out of noise, always from the same z; losses and accuracies of both networks; the
 distance to real digits decreasing while the losses do not; nearest training digits; paths from one digit to another.
 
-Run:    python src/12_MNIST_GAN.py                 about three minutes on two CPU cores
+Run:    python src/12_MNIST_GAN.py                 about two minutes on two CPU cores
 Makes:  output/12_MNIST_GAN.png and output/12_MNIST_GAN/
 Source: Goodfellow et al., Generative Adversarial Nets, arXiv:1406.2661;
         Radford, Metz & Chintala, Unsupervised Representation Learning with DCGANs, arXiv:1511.06434

@@ -22,7 +22,7 @@ As in lesson 12 a third network judges the result. It recognises attributes: do 
 What you will see: generated faces, from the first step to the last; curves; attributes; nearest faces; walks; and why
 transposed convolutions draw lattices.
 
-Run:    python src/14_CelebA_DCGAN.py             about eight minutes on two slow CPU cores
+Run:    python src/14_CelebA_DCGAN.py             about four minutes on two CPU cores
 Makes:  output/14_CelebA_DCGAN.png and output/14_CelebA_DCGAN/
 Source: Radford, Metz & Chintala, Unsupervised Representation Learning with DCGANs, arXiv:1511.06434;
         Odena, Dumoulin & Olah, Deconvolution and Checkerboard Artifacts, distill.pub/2016/deconv-checkerboard;

@@ -13,7 +13,7 @@ To generate a text, draw a token from the predicted probabilities, append it, an
 own: a temperature below 1 moves probability to the likely tokens, one above 1 to the unlikely ones; top-k and top-p
 (nucleus sampling) remove the unlikely tokens altogether.
 
-Run:    python src/15_IMDB_text_transformer.py                     about 4 minutes on two CPU cores
+Run:    python src/15_IMDB_text_transformer.py                     about three minutes on two CPU cores
         python src/15_IMDB_text_transformer.py --generate-only --prompt "The worst film" --temperature 0.9
 Makes:  output/15_IMDB_text_transformer.png and output/15_IMDB_text_transformer/
 Source: Vaswani et al., Attention Is All You Need, arXiv:1706.03762; Maas et al., Learning Word Vectors for Sentiment

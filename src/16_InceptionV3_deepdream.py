@@ -13,7 +13,7 @@ deeper a layer, the larger and the more like objects are the patterns that it ad
 What you will see: before and after; the dream after each octave; what each depth of the network adds by itself, to the
 photograph and to noise, and how wide its receptive field is; the loss as it rises.
 
-Run:    python src/16_InceptionV3_deepdream.py       about a minute on two CPU cores
+Run:    python src/16_InceptionV3_deepdream.py       about half a minute on two CPU cores
         python src/16_InceptionV3_deepdream.py --content my_photo.jpg --layers mixed5=1 mixed7=2
 Makes:  output/16_InceptionV3_deepdream.png and output/16_InceptionV3_deepdream/
 Source: Mordvintsev, Olah & Tyka, Inceptionism: Going Deeper into Neural Networks, Google Research blog, 2015;

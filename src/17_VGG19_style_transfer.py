@@ -20,7 +20,7 @@ Permute the positions, and G stays the same. The loss that is minimised over the
 What you will see: photograph, painting and result; the same pair with style weights from 0.1 to 10,000; a picture
 grown from noise by the style loss alone; several paintings; the three parts of the loss as they fall.
 
-Run:    python src/17_VGG19_style_transfer.py       about two minutes on two CPU cores
+Run:    python src/17_VGG19_style_transfer.py       about a minute on two CPU cores
         python src/17_VGG19_style_transfer.py --content my_photo.jpg --style my_painting.jpg
 Makes:  output/17_VGG19_style_transfer.png and output/17_VGG19_style_transfer/
 Source: Gatys, Ecker & Bethge, A Neural Algorithm of Artistic Style, arXiv:1508.06576;

@@ -22,7 +22,7 @@ A generator is trained by L1 alone. A copy of it is then trained on by both loss
 What you will see: held-out drawings coloured by both, beside the truth; what the discriminator calls fake, as a map;
 signs, whose colours nobody could know; in which groups of drawings a colour can be known; a GIF of the training.
 
-Run:    python src/18_emoji_pix2pix.py                       about three minutes on two CPU cores
+Run:    python src/18_emoji_pix2pix.py                       about a minute on two CPU cores
         python src/18_emoji_pix2pix.py --resume --drawing my_drawing.png       colours a drawing of your own
 Makes:  output/18_emoji_pix2pix.png and output/18_emoji_pix2pix/
 Source: Isola, Zhu, Zhou & Efros, Image-to-Image Translation with Conditional Adversarial Networks, arXiv:1611.07004
@@ -327,7 +327,7 @@ def draw_groups(part: datasets.PairSplit, errors: dict[str, np.ndarray], signs: 
     axes.set_yticks(np.arange(len(table)) + 0.2, table)
     axes.axvline(1, color="black", linestyle=":", linewidth=1.2)
     axes.set(xlabel="L1 / L1 of the drawing itself (1: no better than no colour)")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)  # above: it hides no bar
     return figure
 
 

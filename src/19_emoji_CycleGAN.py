@@ -25,7 +25,7 @@ What you will see: both ways there and back, beside the true counterparts; the t
 often the true counterpart is found; whether the back-translation survives rounding and a slight blur; a GIF of the
 training.
 
-Run:    python src/19_emoji_CycleGAN.py                      about four minutes on two CPU cores
+Run:    python src/19_emoji_CycleGAN.py                      about two minutes on two CPU cores
         python src/19_emoji_CycleGAN.py --resume --picture my_picture.png      translates a picture of your own
 Makes:  output/19_emoji_CycleGAN.png and output/19_emoji_CycleGAN/
 Source: Zhu, Park, Isola & Efros, Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks,

@@ -21,7 +21,7 @@ backpropagation. Both networks are told the class of the garment, as an embeddin
 What you will see: garments of the class asked for; the same latent in ten classes; the critic's estimate beside the
 distance that the judge measures, and the same for the loss of lesson 13; the slopes that the penalty leaves.
 
-Run:    python src/20_FashionMNIST_WGAN_GP.py      about three minutes on two CPU cores
+Run:    python src/20_FashionMNIST_WGAN_GP.py      about a minute on two CPU cores
 Makes:  output/20_FashionMNIST_WGAN_GP.png and output/20_FashionMNIST_WGAN_GP/
 Source: Gulrajani et al., Improved Training of Wasserstein GANs, arXiv:1704.00028;
         Arjovsky, Chintala & Bottou, Wasserstein GAN, arXiv:1701.07875;

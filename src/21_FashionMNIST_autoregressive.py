@@ -23,7 +23,7 @@ each time. With the activations of the last rows and pixels kept (cached), each 
 What you will see: bits per pixel beside PNG's, WebP's and a Gaussian's on the same levels; half garments completed six
 ways; what a pixel sees, and the blind spot of the plain masks; garments that appear pixel by pixel.
 
-Run:    python src/21_FashionMNIST_autoregressive.py    about four minutes on two CPU cores
+Run:    python src/21_FashionMNIST_autoregressive.py    about two minutes on two CPU cores
 Makes:  output/21_FashionMNIST_autoregressive.png and output/21_FashionMNIST_autoregressive/
 Source: van den Oord, Kalchbrenner & Kavukcuoglu, Pixel recurrent neural networks, arXiv:1601.06759;
         van den Oord et al., Conditional image generation with PixelCNN decoders, arXiv:1606.05328;

@@ -25,7 +25,7 @@ pixel x = 0 ... 255 first becomes y = (x + u) / 256 with u uniform in [0, 1) (de
 What you will see: a plane bent into two moons, step by step; bits per pixel beside PNG's, WebP's and a Gaussian's;
 garments to latents and back; garments in between; and why the samples look worse than the bits suggest.
 
-Run:    python src/22_FashionMNIST_normalizing_flow.py    about three minutes on two CPU cores
+Run:    python src/22_FashionMNIST_normalizing_flow.py    about two minutes on two CPU cores
 Makes:  output/22_FashionMNIST_normalizing_flow.png and output/22_FashionMNIST_normalizing_flow/
 Source: Dinh, Sohl-Dickstein & Bengio, Density estimation using Real NVP, arXiv:1605.08803;
         Kingma & Dhariwal, Glow (invertible 1x1 convolutions, first values from data), arXiv:1807.03039;

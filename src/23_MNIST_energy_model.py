@@ -24,7 +24,7 @@ What you will see: digits that appear out of noise; what the energy says of pict
 loss and a flow's likelihood; and spoiled digits that are restored by the same walk. The pictures are 14 x 14, means of
 2 x 2 pixels, because a training step here costs as much as 20 steps elsewhere.
 
-Run:    python src/23_MNIST_energy_model.py    about four minutes on two CPU cores
+Run:    python src/23_MNIST_energy_model.py    about two minutes on two CPU cores
 Makes:  output/23_MNIST_energy_model.png and output/23_MNIST_energy_model/
 Source: Du & Mordatch, Implicit generation and modeling with energy-based models, arXiv:1903.08689;
         Nijkamp et al., On the anatomy of MCMC-based maximum likelihood learning, arXiv:1903.12370;

@@ -26,7 +26,7 @@ decoded in one pass.
 What you will see: garments by class; test garments through 392 bits, beside JPEG and WebP; what the codes stand for and
 how often each is used; a garment generated code by code; diversity and fidelity by temperature.
 
-Run:    python src/24_FashionMNIST_VQVAE.py    about five minutes on two CPU cores
+Run:    python src/24_FashionMNIST_VQVAE.py    about two minutes on two CPU cores
 Makes:  output/24_FashionMNIST_VQVAE.png and output/24_FashionMNIST_VQVAE/
 Source: van den Oord, Vinyals & Kavukcuoglu, Neural Discrete Representation Learning, arXiv:1711.00937;
         Razavi, van den Oord & Vinyals, Generating Diverse High-Fidelity Images with VQ-VAE-2, arXiv:1906.00446

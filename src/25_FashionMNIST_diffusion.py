@@ -20,7 +20,7 @@ models (DDIM) draw nothing, but reuse the noise that they find in x_t, and take 
 What you will see: a garment dissolved in noise and garments that form out of it; what more steps are worth to both
 samplers; what the network loses at which noise level; garments with a hole, filled in several ways.
 
-Run:    python src/25_FashionMNIST_diffusion.py        about five minutes on two CPU cores
+Run:    python src/25_FashionMNIST_diffusion.py        about four minutes on two CPU cores
 Makes:  output/25_FashionMNIST_diffusion.png and output/25_FashionMNIST_diffusion/
 Source: Ho, Jain & Abbeel, Denoising Diffusion Probabilistic Models, arXiv:2006.11239;
         Song, Meng & Ermon, Denoising Diffusion Implicit Models, arXiv:2010.02502;

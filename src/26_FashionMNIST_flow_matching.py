@@ -23,7 +23,7 @@ What you will see: a plane of noise bent into two moons, with its velocities; ga
 evaluation of the network is worth, by two solvers; the trade of diversity for fidelity; pictures taken back to their
 own noise.
 
-Run:    python src/26_FashionMNIST_flow_matching.py    about five minutes on two CPU cores
+Run:    python src/26_FashionMNIST_flow_matching.py    about four minutes on two CPU cores
 Makes:  output/26_FashionMNIST_flow_matching.png and output/26_FashionMNIST_flow_matching/
 Source: Lipman et al., Flow Matching for Generative Modeling, arXiv:2210.02747;
         Liu, Gong & Liu, Flow Straight and Fast (rectified flow), arXiv:2209.03003;

@@ -20,7 +20,7 @@ before a piece is written, as a poet knows the number of lines; without the seco
 What you will see: a chorale of 16 bars as a piano roll, MIDI, MusicXML and sound; nats per token beside n-grams; how
 often the rules of voice leading are broken; the harmony that the model finds for a melody, beside Bach's.
 
-Run:    python src/27_Bach_music_transformer.py    about four minutes on two CPU cores
+Run:    python src/27_Bach_music_transformer.py    about two minutes on two CPU cores
 Makes:  output/27_Bach_music_transformer.png and output/27_Bach_music_transformer/
 Source: Vaswani et al., Attention Is All You Need, arXiv:1706.03762; Shaw et al., Self-Attention with Relative Position
         Representations, arXiv:1803.02155 (here one bias per distance: Raffel et al., arXiv:1910.10683, section 2.1);
