@@ -126,7 +126,7 @@ def ctrl_c_works():
 
 @pytest.fixture(autouse=True, scope="session")
 def no_product_that_avx512_gets_wrong():
-    """TensorFlow 2.16 to 2.21 (oneDNN), on processors with AVX-512, multiplies (n, 1, m, k) by (k, j) wrongly or dies.
+    """TensorFlow 2.16 and 2.21 (oneDNN), on processors with AVX-512, multiplies (n, 1, m, k) by (k, j) wrongly or dies.
 
     No lesson may ask for such a product, and the tests find it on every processor.
     """
